@@ -1,0 +1,94 @@
+"""Every bound of the system, each with its reason.
+
+A bound that stands anywhere else is a defect: whoever reviews what a stranger can make the verifier do
+reads this file and nothing more.
+"""
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# --- Messages -------------------------------------------------------------------------------------------------------
+MAX_BODY: Final = 8 * MIB
+"""Bytes of one request. The largest honest one is a first boot with a full IMA list (about 100,000 entries of 70 bytes)."""
+MAX_ANONYMOUS_BODY: Final = 32 * KIB
+"""Bytes of an enrolment request. Nothing has been proved yet; EK certificates with their intermediates reach about 12 KiB."""
+MAX_NESTING: Final = 8
+"""Containers inside containers in a message. The deepest message of the protocol needs 4."""
+MAX_TEXT: Final = 1024
+"""Characters of any text a device sends: labels and references, never documents."""
+MAX_JSON_INTEGER: Final = 2**64 - 1
+"""No field of the protocol is wider than the TPM's own 64-bit integers."""
+MAX_BODY_SECONDS: Final = 20.0
+"""A body that trickles longer than this is a slow-loris; 8 MiB in 20 s is 3.4 Mbit/s, and such a body is sent once a boot."""
+MAX_HEADER_SECONDS: Final = 10.0
+"""From the first byte of a connection to the end of its request head."""
+MAX_IDLE_SECONDS: Final = 75.0
+"""Keep-alive without a request. A site proxy re-uses a connection within a minute; a device comes back on a new one."""
+MAX_CONNECTIONS: Final = 20_000
+"""Sockets of one process; above it a newcomer is told to come back (503, Retry-After)."""
+
+# --- Enrolment ------------------------------------------------------------------------------------------------------
+MAX_EK_CERTIFICATES: Final = 8
+"""Leaf and intermediates out of NV. The longest chain seen on real chips has 4."""
+MAX_CERTIFICATE: Final = 8 * KIB
+"""Bytes of one certificate. The largest of 3,427 vendor certificates measured is under 3 KiB; NV padding adds up to 2 KiB."""
+MAX_CHAIN_DEPTH: Final = 6
+"""Certificates from the EK to its anchor."""
+MAX_CHAIN_CANDIDATES: Final = 64
+"""Signatures tried while building one path: all issuers that share a name, over all depths."""
+MAX_CHALLENGERS: Final = 16
+"""Independent challengers in one enrolment."""
+MAX_VPN_KEYS: Final = 4
+"""VPN public keys that one device registers, one for each kind."""
+MAX_LABELS: Final = 16
+"""Self-declared labels of a device."""
+
+# --- TPM structures -------------------------------------------------------------------------------------------------
+MAX_TPM_STRUCTURE: Final = 4 * KIB
+"""Bytes of one marshalled TPM structure; the largest defined buffer (TPM2B_MAX_BUFFER and keys of RSA 4096) stays under 2 KiB."""
+MAX_PCR_SELECTIONS: Final = 5
+"""Banks in one TPML_PCR_SELECTION: one for each hash algorithm the verifier knows."""
+PCR_COUNT: Final = 24
+"""Platform configuration registers of a PC client (PTP 1.05, 4.6.2); an index above 23 is refused."""
+MAX_NONCE: Final = 64
+"""Bytes of a challenge, the size of the largest digest a TPM will take as qualifying data."""
+MIN_NONCE: Final = 16
+"""128 bits: below that a challenge can repeat or be guessed."""
+
+# --- Event log ------------------------------------------------------------------------------------------------------
+MAX_EVENT_LOG: Final = 4 * MIB
+"""Bytes of a boot event log. The largest of 70 real ones is under 200 KiB; firmware reserves 64 KiB to 1 MiB."""
+MAX_EVENTS: Final = 8192
+"""Events of one log; real machines log 30 to 400."""
+MAX_EVENT_DATA: Final = 2 * MIB
+"""Bytes of one event's data. A dbx of 2026 is under 32 KiB, an ACPI table or an SBOM under 1 MiB."""
+MAX_DIGESTS: Final = 5
+"""Digest algorithms in one event."""
+
+# --- Runtime list ---------------------------------------------------------------------------------------------------
+MAX_IMA_LIST: Final = 8 * MIB
+"""Bytes of a runtime list in one message; a longer list is sent in parts by offset."""
+MAX_IMA_ENTRIES: Final = 150_000
+"""Entries of one list; lists of long-running servers reach 100,000."""
+MAX_IMA_TEMPLATE: Final = 64 * KIB
+"""Bytes of one entry's template data: a path of 4 KiB, a signature of 1 KiB and a measured buffer (keyring, kexec command line)."""
+
+# --- Policy ---------------------------------------------------------------------------------------------------------
+MAX_PROFILE_DOCUMENT: Final = 4 * MIB
+"""Bytes of a profile's canonical document: 20,000 allow-list entries."""
+MAX_PATTERN: Final = 256
+"""Characters of one pattern in a profile. Patterns are globs that match in linear time; regular expressions are not offered."""
+MAX_INVENTORY_ROWS: Final = 250_000
+"""Rows of one inventory change."""
+
+# --- Time -----------------------------------------------------------------------------------------------------------
+ENROLMENT_NONCE_SECONDS: Final = 120
+"""Life of an enrolment challenge. A slow chip needs under 20 s for activation, certify and quote."""
+CERTIFICATE_MAX_SECONDS: Final = 24 * 3600
+"""Longest life of a device certificate."""
+GRANT_SECONDS: Final = 60
+"""A grant that was not used within a minute is void."""
+MIN_INTERVAL_SECONDS: Final = 5
+MAX_INTERVAL_SECONDS: Final = 24 * 3600

@@ -1,0 +1,1 @@
+"""Names, profiles, grants, certificates and revocation lists: no I/O and no clock."""
