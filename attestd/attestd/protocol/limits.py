@@ -14,6 +14,8 @@ MAX_BODY: Final = 8 * MIB
 """Bytes of one request. The largest honest one is a first boot with a full IMA list (about 100,000 entries of 70 bytes)."""
 MAX_ANONYMOUS_BODY: Final = 32 * KIB
 """Bytes of an enrolment request. Nothing has been proved yet; EK certificates with their intermediates reach about 12 KiB."""
+MAX_JSON_BODY: Final = 256 * KIB
+"""Bytes of a message in JSON, the encoding for people: parsing it costs ten times what CBOR costs."""
 MAX_NESTING: Final = 8
 """Containers inside containers in a message. The deepest message of the protocol needs 4."""
 MAX_TEXT: Final = 1024
