@@ -111,8 +111,8 @@ class _Layout:
         self.algorithms = tuple(name for _, name in declared)
         digests = "".join(f"H{DIGEST_SIZES[name]}s" for name in self.algorithms)
         self.full = Struct(f"<III{digests}I")
-        # What unpacking must yield for count and algorithm identifiers, at every second place from the third on.
-        self.expected = (len(declared), *self.ids)
+        # What unpacking must yield at the places of the algorithm identifiers.
+        self.expected = tuple(self.ids)
 
 
 def _spec_id(header: bytes) -> tuple[tuple[int, str], ...]:
@@ -145,7 +145,7 @@ def _spec_id(header: bytes) -> tuple[tuple[int, str], ...]:
 def _agile_events(data: bytes, position: int, layout: _Layout) -> tuple[list[Event], int]:
     """Read TCG_PCR_EVENT2 structures from position on; return them and where they end (10.2.1)."""
     events: list[Event] = []
-    full, expected, names = layout.full, layout.expected, layout.algorithms
+    full, expected, names, width = layout.full, layout.expected, layout.algorithms, len(layout.algorithms)
     padding = _padding_start(data)
     while position < padding:
         index = len(events)
@@ -153,9 +153,9 @@ def _agile_events(data: bytes, position: int, layout: _Layout) -> tuple[list[Eve
             fields = full.unpack_from(data, position)
         except error:
             fields = ()
-        if fields and fields[2:-1:2] == expected:
+        if fields and fields[2] == width and fields[3:-1:2] == expected:
             pcr, kind, size = fields[0], fields[1], fields[-1]
-            digests = tuple(zip(names, fields[4:-1:2], strict=True))
+            digests = tuple(zip(names, fields[4:-1:2]))  # noqa: B905 - both have width places, by the struct's shape
             start = position + full.size
         else:
             pcr, kind, digests, size, start = _uneven_event(data, position, layout)
