@@ -1,0 +1,14 @@
+"""The one file that reads the clock and the random source; everything else takes both as arguments."""
+
+import secrets
+import time
+
+
+def now_ms() -> int:
+    """Return the time in milliseconds since the Unix epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def random_bytes(count: int) -> bytes:
+    """Return `count` unpredictable bytes."""
+    return secrets.token_bytes(count)

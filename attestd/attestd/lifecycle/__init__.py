@@ -1,0 +1,1 @@
+"""The states of a device and its moves, as one table."""
