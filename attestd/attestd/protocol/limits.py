@@ -26,7 +26,9 @@ MAX_BODY_SECONDS: Final = 20.0
 """A body that trickles longer than this is a slow-loris; 8 MiB in 20 s is 3.4 Mbit/s, and such a body is sent once a boot."""
 MAX_HEADER_SECONDS: Final = 10.0
 """From the first byte of a connection to the end of its request head."""
-MAX_IDLE_SECONDS: Final = 75.0
+MAX_HEADER_BYTES: Final = 16 * KIB
+"""Bytes of a request head; the protocol needs under 1 KiB, a bearer token under 200 bytes."""
+MAX_IDLE_SECONDS: Final = 75
 """Keep-alive without a request. A site proxy re-uses a connection within a minute; a device comes back on a new one."""
 MAX_CONNECTIONS: Final = 20_000
 """Sockets of one process; above it a newcomer is told to come back (503, Retry-After)."""

@@ -1,0 +1,1 @@
+"""The outermost room: HTTP in, problem documents out. Routers decide nothing."""

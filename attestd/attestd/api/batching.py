@@ -1,0 +1,72 @@
+"""Group commit: requests that arrive while a batch is being committed form the next batch.
+
+One worker thread runs the batches, so the event loop never waits for a disk, and a commit's cost is shared by all that it
+carries. An answer leaves only after its batch is durable. With one caller at a time a batch is that one request at once:
+there is no fixed linger; under load the previous commit is the linger.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import Generic, TypeVar
+
+from attestd.errors import Refused
+from attestd.protocol.reasons import Reason
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+MAX_BATCH = 64
+"""Requests in one transaction: beyond it the commit's share is under a microsecond and only latency grows."""
+MAX_WAITING = 4096
+"""Requests that wait; a later one is told to come back."""
+
+
+class Batcher(Generic[Q, A]):
+    """Collects requests and hands them, in batches, to `work` in a thread of `executor`.
+
+    `work` returns one outcome for each request, in order: an answer, or the `Refused` to raise.
+    """
+
+    def __init__(self, work: Callable[[Sequence[Q]], Sequence[A | Refused]], executor: Executor) -> None:
+        self._work = work
+        self._executor = executor
+        self._waiting: list[tuple[Q, asyncio.Future[A]]] = []
+        self._running = False
+
+    async def submit(self, request: Q) -> A:
+        """Return the answer to one request, after its batch was committed. Raises `Refused`."""
+        if len(self._waiting) >= MAX_WAITING:
+            raise Refused(Reason.SERVER_BUSY, "too many requests wait", retry_after=10)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[A] = loop.create_future()
+        self._waiting.append((request, future))
+        if not self._running:
+            self._running = True
+            loop.call_soon(self._start, loop)
+        return await future
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+        running = loop.run_in_executor(self._executor, self._work, [request for request, _ in batch])
+        running.add_done_callback(lambda done: self._finish(loop, batch, done))
+
+    def _finish(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        batch: list[tuple[Q, asyncio.Future[A]]],
+        done: "asyncio.Future[Sequence[A | Refused]]",
+    ) -> None:
+        error = done.exception()
+        outcomes: Sequence[A | Refused | BaseException] = [error] * len(batch) if error else done.result()
+        for (_, future), outcome in zip(batch, outcomes, strict=True):
+            if future.done():  # the caller went away; what was committed stays committed
+                continue
+            if isinstance(outcome, BaseException):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+        if self._waiting:
+            self._start(loop)
+        else:
+            self._running = False

@@ -1,0 +1,98 @@
+"""Requests and responses at the level of ASGI, for the routes that devices use.
+
+No framework stands between a device and the verifier: every layer there costs more than the verification itself. Bodies
+are bounded in size and in time; compressed ones are refused, for a kilobyte can be a gigabyte.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+from attestd.errors import Refused
+from attestd.protocol import codec, limits
+from attestd.protocol.reasons import Reason
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_SAFE_HEADERS: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+
+
+def media_type(scope: Scope) -> str:
+    """Return the body's media type. Raises `Refused` (media-type-unsupported) for a compressed or unknown one."""
+    kind = b""
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            kind = value
+        elif name == b"content-encoding" and value.strip().lower() != b"identity":
+            raise Refused(Reason.MEDIA_TYPE_UNSUPPORTED, "compressed body")
+    plain: str = kind.split(b";", 1)[0].strip().lower().decode("latin-1")
+    if plain not in (codec.CBOR, codec.JSON):
+        raise Refused(Reason.MEDIA_TYPE_UNSUPPORTED, plain[:64])
+    return plain
+
+
+async def read_body(scope: Scope, receive: Receive, *, most: int) -> bytes:
+    """Return the whole body, of at most `most` bytes, within `MAX_BODY_SECONDS`.
+
+    Raises `Refused` (message-too-large before reading where the length is announced, message-timeout).
+    """
+    for name, value in scope["headers"]:
+        if name == b"content-length" and (not value.isdigit() or len(value) > 12 or int(value) > most):
+            raise Refused(Reason.MESSAGE_TOO_LARGE, f"{most} bytes at most")
+    message = await _receive(receive, limits.MAX_BODY_SECONDS)
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body"):
+        return _bounded(body, most)
+    return await _read_rest([body], receive, most)
+
+
+async def _read_rest(parts: list[bytes], receive: Receive, most: int) -> bytes:
+    loop = asyncio.get_running_loop()
+    until = loop.time() + limits.MAX_BODY_SECONDS
+    size = len(parts[0])
+    while True:
+        message = await _receive(receive, until - loop.time())
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > most:
+            raise Refused(Reason.MESSAGE_TOO_LARGE, f"{most} bytes at most")
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+async def _receive(receive: Receive, seconds: float) -> MutableMapping[str, Any]:
+    try:
+        async with asyncio.timeout(max(seconds, 0)):
+            message = await receive()
+    except TimeoutError:
+        raise Refused(Reason.MESSAGE_TIMEOUT) from None
+    if message["type"] == "http.disconnect":
+        raise Refused(Reason.MESSAGE_TIMEOUT, "the caller went away")
+    return message
+
+
+def _bounded(body: bytes, most: int) -> bytes:
+    if len(body) > most:
+        raise Refused(Reason.MESSAGE_TOO_LARGE, f"{most} bytes at most")
+    return body
+
+
+async def respond(
+    send: Send, status: int, body: bytes, kind: str, headers: tuple[tuple[bytes, bytes], ...] = ()
+) -> None:
+    """Send a whole response."""
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [
+                (b"content-type", kind.encode("latin-1")),
+                (b"content-length", str(len(body)).encode("ascii")),
+                *_SAFE_HEADERS,
+                *headers,
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})

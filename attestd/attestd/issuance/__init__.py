@@ -1,0 +1,1 @@
+"""A passing result becomes a grant, a grant becomes credentials. No appraisal, no credential."""
