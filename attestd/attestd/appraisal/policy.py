@@ -1,0 +1,211 @@
+"""What a profile is: what a class of devices must look like, as a value.
+
+Frozen, named by the SHA-256 of its canonical document, and without any default that accepts something. Does not read
+documents (profile.py does), does not judge whether a profile is wise, nor who approved it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from hashlib import sha256
+from types import MappingProxyType
+from typing import Final
+
+from attestd.appraisal.pattern import glob_matches
+
+
+class Tier(IntEnum):
+    """How far a result may be trusted (draft-ietf-rats-ar4si, 3.2); the number is the tier's first claim value."""
+
+    NONE = 0
+    AFFIRMING = 2
+    WARNING = 32
+    CONTRAINDICATED = 96
+
+
+class Check(StrEnum):
+    """What a profile asks of a claim.
+
+    `required`: at least one component, and all of them accepted. `optional`: none, or all of them accepted. `absent`: none.
+    `ignored`: known, and not judged.
+    """
+
+    REQUIRED = "required"
+    OPTIONAL = "optional"
+    ABSENT = "absent"
+    IGNORED = "ignored"
+
+
+class Violations(StrEnum):
+    """What a profile makes of runtime entries that the kernel could not measure."""
+
+    ALLOW = "allow"
+    WARN = "warn"
+    REFUSE = "refuse"
+
+
+CLAIMS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "firmware-version": "the version the firmware says of itself (PCR 0)",
+        "firmware": "a firmware volume, or other firmware code (PCR 0)",
+        "option-rom": "code of an adapter or a driver that firmware loaded (PCR 2)",
+        "option-rom-config": "configuration of an adapter (PCR 3)",
+        "platform-config": "configuration of the platform (PCR 1)",
+        "boot-order": "the order of the boot entries",
+        "boot-entry": "one boot entry",
+        "boot-action": "what the firmware says it does (a boot attempt, a return)",
+        "secure-boot": "whether Secure Boot is on: enabled or disabled",
+        "secure-boot-pk": "the platform key",
+        "secure-boot-kek": "the key exchange keys",
+        "secure-boot-db": "the keys and digests that may boot",
+        "secure-boot-dbx": "the keys and digests that may not boot",
+        "secure-boot-authority": "the certificate or digest that let an image run",
+        "secure-boot-mode": "SetupMode, AuditMode and DeployedMode",
+        "gpt": "the partition table of the boot disk",
+        "loader": "the first image that firmware started",
+        "application": "an image started after the first: a boot loader's second stage, a kernel",
+        "grub-command": "a command that GRUB ran",
+        "kernel-command-line": "the command line the kernel was started with",
+        "kernel": "a kernel that the boot loader read",
+        "initrd": "an initial ramdisk",
+        "boot-file": "another file that the boot loader read",
+        "mok": "a key list or state of shim",
+        "uki-section": "a section of a unified kernel image (its name, and its content)",
+        "system-extension": "credentials and system extensions handed to the kernel",
+        "boot-phase": "a phase that the running system has reached (PCR 11)",
+        "separator": "the mark between the firmware and what it starts",
+        "exit-boot-services": "the firmware's hand-over to the kernel",
+        "management": "an event of the platform's management or of its maker (PCR 6)",
+        "unknown-event": "an event that this verifier does not understand",
+    }
+)
+"""Every claim that evidence can make, in words; a profile that names another is refused."""
+
+SUBJECTS: Final = frozenset({"registers", "runtime", "tpm"})
+"""What else can have a tier: the reference values of registers, the runtime list, the TPM itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One accepted thing: exactly one of digest (with its algorithm), text and glob. `note` is for people."""
+
+    digest: tuple[str, bytes] | None = None
+    text: str | None = None
+    glob: str | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimPolicy:
+    """What is asked of one claim. `complete`: every one of `accept` must be there, not only all that is there be accepted."""
+
+    claim: str
+    check: Check
+    accept: tuple[Rule, ...]
+    complete: bool = False
+    _digests: frozenset[tuple[str, bytes]] = field(init=False, repr=False, compare=False)
+    _texts: frozenset[str] = field(init=False, repr=False, compare=False)
+    _globs: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Index the rules, so that a component is judged by two look-ups."""
+        object.__setattr__(self, "_digests", frozenset(rule.digest for rule in self.accept if rule.digest is not None))
+        object.__setattr__(self, "_texts", frozenset(rule.text for rule in self.accept if rule.text is not None))
+        object.__setattr__(self, "_globs", tuple(rule.glob for rule in self.accept if rule.glob is not None))
+
+    def accepts(self, bank: str, digest: bytes, *, value: str | None) -> bool:
+        """Return whether some rule accepts a component with this digest in this bank and this proven value."""
+        if (bank, digest) in self._digests:
+            return True
+        return value is not None and (value in self._texts or any(glob_matches(glob, value) for glob in self._globs))
+
+
+def rule_accepts(rule: Rule, bank: str, digest: bytes, *, value: str | None) -> bool:
+    """Return whether this one rule accepts the component."""
+    if rule.digest is not None:
+        return rule.digest == (bank, digest)
+    if rule.text is not None:
+        return value == rule.text
+    return value is not None and rule.glob is not None and glob_matches(rule.glob, value)
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterPolicy:
+    """The values one register may have; none means that what it holds is known to vary and is not judged."""
+
+    index: int
+    values: tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimePolicy:
+    """What is asked of the kernel's runtime list: which content each path may have, and which paths are not judged."""
+
+    check: Check
+    allow: tuple[tuple[str, tuple[tuple[str, bytes], ...]], ...]
+    exclude: tuple[str, ...]
+    violations: Violations
+    accepted: frozenset[tuple[bytes, str, bytes]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Flatten the allow-list, so that an entry is judged by one look-up."""
+        flat = ((path.encode(), name, digest) for path, digests in self.allow for name, digest in digests)
+        object.__setattr__(self, "accepted", frozenset(flat))
+
+    def excludes(self, path: str) -> bool:
+        """Return whether the path is one that is not judged."""
+        return any(glob_matches(pattern, path) for pattern in self.exclude)
+
+
+@dataclass(frozen=True, slots=True)
+class TpmPolicy:
+    """What is asked of the TPM itself; an empty tuple asks nothing."""
+
+    manufacturers: tuple[str, ...]
+    firmware_versions: tuple[int, ...]
+
+
+NO_RUNTIME: Final = RuntimePolicy(Check.IGNORED, (), (), Violations.REFUSE)
+ANY_TPM: Final = TpmPolicy((), ())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """A profile, ready to appraise with.
+
+    `interval` and `deadline` are in seconds. `warnings` are the claims and subjects whose failure only warns. `digest` is the
+    SHA-256 of `document`, the canonical bytes.
+    """
+
+    name: str
+    version: int
+    description: str
+    interval: int
+    deadline: int
+    claims: tuple[ClaimPolicy, ...]
+    registers: tuple[RegisterPolicy, ...]
+    runtime: RuntimePolicy
+    tpm: TpmPolicy
+    warnings: frozenset[str]
+    document: bytes = field(repr=False)
+    digest: bytes = field(init=False, compare=False)
+    by_claim: Mapping[str, ClaimPolicy] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Name the document and index the claims."""
+        object.__setattr__(self, "digest", sha256(self.document).digest())
+        object.__setattr__(self, "by_claim", MappingProxyType({policy.claim: policy for policy in self.claims}))
+
+    @property
+    def requires_something(self) -> bool:
+        """Return whether anything of the boot must be there; a profile of which this is false accepts nothing (P01)."""
+        return any(policy.check is Check.REQUIRED for policy in self.claims) or any(r.values for r in self.registers)
+
+    def tier_of(self, subject: str) -> Tier:
+        """Return how bad a failure of this claim or subject is."""
+        return Tier.WARNING if subject in self.warnings else Tier.CONTRAINDICATED
+
+
+def canonical(profile: Profile) -> bytes:
+    """Return the canonical document, the bytes that are stored, approved and hashed."""
+    return profile.document
