@@ -70,6 +70,14 @@ MAX_EVENT_DATA: Final = 2 * MIB
 """Bytes of one event's data. A dbx of 2026 is under 32 KiB, an ACPI table or an SBOM under 1 MiB."""
 MAX_DIGESTS: Final = 5
 """Digest algorithms in one event."""
+MAX_DEVICE_PATH_NODES: Final = 64
+"""Nodes of one UEFI device path. Real ones have up to 12; the text grows with each."""
+MAX_VARIABLE_NAME: Final = 1024
+"""UTF-16 units of a UEFI variable's name; the longest defined name has under 40."""
+MAX_SIGNATURES: Final = 16_384
+"""Entries of one signature database. The dbx of 2026 holds under 1,000 hashes and fits 32 KiB of flash."""
+MAX_PARTITIONS: Final = 256
+"""Entries of one GPT event: tables are made for 128."""
 
 # --- Runtime list ---------------------------------------------------------------------------------------------------
 MAX_IMA_LIST: Final = 8 * MIB
@@ -78,6 +86,8 @@ MAX_IMA_ENTRIES: Final = 150_000
 """Entries of one list; lists of long-running servers reach 100,000."""
 MAX_IMA_TEMPLATE: Final = 64 * KIB
 """Bytes of one entry's template data: a path of 4 KiB, a signature of 1 KiB and a measured buffer (keyring, kexec command line)."""
+MAX_IMA_TEMPLATE_NAME: Final = 255
+"""Bytes of a template's name or format; the kernel's own are under 80."""
 
 # --- Policy ---------------------------------------------------------------------------------------------------------
 MAX_PROFILE_DOCUMENT: Final = 4 * MIB
