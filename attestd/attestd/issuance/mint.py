@@ -7,13 +7,12 @@ that every name in the grant is derived from the endorsement key. A client's wis
 import hashlib
 from dataclasses import dataclass
 
-from attestd_pki import names
-from attestd_pki.grant import GRANT_VERSION, Grant
-
 from attestd.appraisal.result import AttestationResult, Tier
 from attestd.errors import Refused
 from attestd.protocol import limits
 from attestd.protocol.reasons import Reason
+from attestd_pki import names
+from attestd_pki.grant import GRANT_VERSION, Grant
 
 BACKDATE_SECONDS = 60
 """A device whose clock is a little behind must be able to use its certificate at once."""
