@@ -44,3 +44,15 @@ MAX_CRL_ENTRIES: Final = 100_000
 """Certificates live a day, so a list of this length means that a fleet of 100,000 was revoked at once."""
 CRL_SECONDS: Final = 7 * 24 * 3600
 """Longest time between thisUpdate and nextUpdate; a longer one would outlive every certificate it can name."""
+
+MAX_CERTIFICATE: Final = 16_384
+"""Bytes of one foreign certificate, a hard stop above the caller's own bound; vendors' stay under 3 KiB, and a
+certificate with post-quantum keys and signatures (ML-DSA-65) has 6 KiB."""
+MAX_WRAPPED: Final = 32_768
+"""Bytes of one certificate with its wrapping: base64 and JSON add a half, NV padding 2 KiB."""
+MAX_LAYERS: Final = 4
+"""Wrappings inside each other: JSON or PEM, base64, TCG header, OCTET STRING."""
+MAX_NV_CERTIFICATES: Final = 8
+"""Certificates one after the other in one NV index; the longest chain seen has 4."""
+MAX_SIBLINGS: Final = 256
+"""Elements of one ASN.1 container; names and extensions of vendors have under 30."""

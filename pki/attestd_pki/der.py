@@ -1,17 +1,26 @@
-"""The few DER pieces that are written or measured here without a library.
+"""The few DER pieces that are written, measured or sliced here without a library.
 
-Proves of an element that `measure` returns that its tag and length are well formed and that it fits its input. Does not
-look inside. Assumes nothing. Writing is needed because a signature made elsewhere (a quorum) has to be put beside the
-to-be-signed bytes without any library encoding those again.
+Proves of an element that `measure` or `elements` returns that its tag and length are well formed and that it fits its
+input. Assumes nothing. Writing is needed because a signature made elsewhere (a quorum) has to be put beside the
+to-be-signed bytes without any library encoding those again; slicing, because a manufacturer's signature has to be
+verified over the bytes as they came, deviations from DER included. Lengths in more bytes than needed are therefore read,
+and can be asked for (`Element.minimal`). Work is linear in the input, with a bound on siblings.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
+from attestd_pki import bounds
 from attestd_pki.errors import PkiError
 
-SEQUENCE: Final = 0x30
-OCTET_STRING: Final = 0x04
+BOOLEAN: Final = 0x01
+INTEGER: Final = 0x02
 BIT_STRING: Final = 0x03
+OCTET_STRING: Final = 0x04
+NULL: Final = 0x05
+OBJECT_IDENTIFIER: Final = 0x06
+SEQUENCE: Final = 0x30
+SET: Final = 0x31
 
 ED25519_ALGORITHM: Final = bytes.fromhex("300506032b6570")
 """AlgorithmIdentifier of Ed25519, whose parameters are absent (RFC 8410, 3)."""
@@ -54,3 +63,68 @@ def measure(data: bytes, offset: int = 0) -> tuple[int, int, int]:
     if len(data) < start + length:
         raise PkiError("der-truncated", f"the element says {length} bytes, {len(data) - start} are there")
     return tag, start, start + length
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One element: its tag byte, all its bytes, and the bytes of its content."""
+
+    tag: int
+    raw: bytes
+    content: bytes
+
+    @property
+    def minimal(self) -> bool:
+        """Whether tag and length are written as DER wants them."""
+        return encode(self.tag, self.content) == self.raw
+
+
+def elements(data: bytes) -> tuple[Element, ...]:
+    """Return the elements that fill `data` one after the other, at most MAX_SIBLINGS. *Raises* as `measure`, `der-too-many`."""
+    found: list[Element] = []
+    offset = 0
+    while offset < len(data):
+        if len(found) == bounds.MAX_SIBLINGS:
+            raise PkiError("der-too-many", f"more than {bounds.MAX_SIBLINGS} elements in one container")
+        tag, start, end = measure(data, offset)
+        found.append(Element(tag, data[offset:end], data[start:end]))
+        offset = end
+    return tuple(found)
+
+
+def only(data: bytes, tag: int) -> Element:
+    """Return the one element that fills `data`, which has this tag. *Raises* as `elements`, and `der-unexpected`."""
+    found = elements(data)
+    if len(found) != 1 or found[0].tag != tag:
+        raise PkiError("der-unexpected", f"not one element with tag 0x{tag:02x}")
+    return found[0]
+
+
+def integer(element: Element) -> int:
+    """Return the value of an INTEGER, redundant leading octets and all. *Raises* PkiError `der-unexpected`."""
+    if element.tag != INTEGER or not element.content:
+        raise PkiError("der-unexpected", "not an INTEGER")
+    return int.from_bytes(element.content, "big", signed=True)
+
+
+def object_identifier(element: Element) -> str:
+    """Return the dotted form of an OBJECT IDENTIFIER of at most 64 octets. *Raises* PkiError `der-unexpected`."""
+    content = element.content
+    if element.tag != OBJECT_IDENTIFIER or not 0 < len(content) <= 64 or content[-1] & 0x80:
+        raise PkiError("der-unexpected", "not an OBJECT IDENTIFIER")
+    arcs: list[int] = []
+    arc = 0
+    for octet in content:
+        arc = arc << 7 | octet & 0x7F
+        if not octet & 0x80:
+            arcs.append(arc)
+            arc = 0
+    first = min(arcs[0] // 40, 2)
+    return ".".join(str(number) for number in (first, arcs[0] - 40 * first, *arcs[1:]))
+
+
+def bits(element: Element) -> bytes:
+    """Return the octets of a BIT STRING without unused bits. *Raises* PkiError `der-unexpected`."""
+    if element.tag != BIT_STRING or element.content[:1] != b"\x00":
+        raise PkiError("der-unexpected", "not a BIT STRING of whole octets")
+    return element.content[1:]
