@@ -22,7 +22,9 @@ _GPT_HEADER: Final = Struct("<8sIII4xQQQQ16sQIII")
 _GPT_ENTRY: Final = Struct("<16s16sQQQ72s")
 _MAX_ENTRY: Final = 4096
 _SHIM_SLACK: Final = 6
-"""Bytes that shim up to 15.2 logs behind a variable: it took the C structure's padded size."""
+"""Bytes that older shims log behind a variable: they take the C structure's padded size."""
+_SHIM_IMAGE_SLACK: Final = (8, 9)
+"""The same behind a device path; the older of the two also logs one byte too many of everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +39,13 @@ class UefiVariable:
 
 @dataclass(frozen=True, slots=True)
 class ImageLoad:
-    """UEFI_IMAGE_LOAD_EVENT: where an image was, and the device path it came from, as text."""
+    """UEFI_IMAGE_LOAD_EVENT: where an image was, the device path it came from as text, and slack (by old shims)."""
 
     base: int
     length: int
     link_address: int
     device_path: str
+    slack: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +127,11 @@ def parse_image_load(data: bytes) -> ImageLoad:
         base, length, link_address, size = _IMAGE.unpack_from(data)
     except error:
         raise Malformed("structure-truncated", f"an image event of {len(data)} bytes", where=0) from None
-    if size != len(data) - _IMAGE.size:
+    slack = len(data) - _IMAGE.size - size
+    if slack not in (0, *_SHIM_IMAGE_SLACK):
         raise Malformed("eventdata-size", f"a device path of {size} bytes in {len(data) - _IMAGE.size}")
-    return ImageLoad(base, length, link_address, device_path_text(data[_IMAGE.size :]))
+    path = device_path_text(data[_IMAGE.size : _IMAGE.size + size])
+    return ImageLoad(base, length, link_address, path, slack)
 
 
 def parse_firmware_blob(data: bytes) -> FirmwareBlob:
@@ -200,8 +205,11 @@ def parse_separator(data: bytes) -> Separator:
 def parse_ipl(data: bytes) -> IplText:
     """Read the text of EV_IPL: UTF-8 from GRUB and shim, UTF-16 from systemd's boot loader and stub.
 
+    One stray byte behind the terminator is dropped: older shims log one too many.
     *Raises* `Malformed` ("eventdata-text" where it is neither).
     """
+    if data[-2:-1] == b"\0" and data[-1:] >= b"\x80":
+        data = data[:-1]
     if _looks_like_utf16(data):
         return IplText("", _utf16(data).rstrip("\0"))
     try:

@@ -1,0 +1,159 @@
+"""The Linux runtime list (IMA): reading it, checking its hashes, replaying it.
+
+Proves that the bytes are a list, within bounds, and what PCR 10 would hold after each of its entries. It does not prove
+that they were extended: a quote does, for the prefix whose value it covers (list and quote are not taken at one
+moment). Two conventions exist for banks other than SHA-1, and only the quote tells which one a kernel follows.
+Linux security/integrity/ima; Documentation/security/IMA-templates.rst.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from struct import Struct, error
+from typing import Final
+
+from attestd.protocol.limits import MAX_IMA_ENTRIES, MAX_IMA_LIST, MAX_IMA_TEMPLATE, MAX_IMA_TEMPLATE_NAME, PCR_COUNT
+from attestd.tpm.algorithms import DIGEST_SIZES, hasher
+from attestd.tpm.errors import Malformed
+from attestd.tpm.imaascii import parse_ascii
+from attestd.tpm.imatemplates import (
+    LEGACY,
+    MAX_LEGACY_NAME,
+    SHA1_SIZE,
+    Template,
+    build_entry,
+    split_fields,
+    template_of,
+)
+from attestd.tpm.imatemplates import FileDigest as FileDigest
+from attestd.tpm.imatemplates import ImaEntry as ImaEntry
+
+IMA_PCR: Final = 10
+_HEADER: Final = Struct("<I20sI")
+_LENGTH: Final = Struct("<I")
+_NAME_FIELD: Final = MAX_LEGACY_NAME + 1
+"""Bytes to which the legacy template pads a file name before hashing (IMA_EVENT_NAME_LEN_MAX + 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeList:
+    """The entries of a list, or of one part of it, in order."""
+
+    entries: tuple[ImaEntry, ...]
+
+
+def parse_ima(data: bytes) -> RuntimeList:
+    """Read a whole list, binary (little-endian) or ASCII; nothing is an empty list.
+
+    A binary list starts with a register number, so one of its first four bytes is zero; text has none.
+    *Raises* `Malformed` ("ima-…", "structure-truncated").
+    """
+    if len(data) > MAX_IMA_LIST:
+        raise Malformed("ima-size", f"a list of {len(data)} bytes")
+    entries = _parse_binary(data) if 0 in data[:4] else parse_ascii(data)
+    return RuntimeList(tuple(entries))
+
+
+def _parse_binary(data: bytes) -> list[ImaEntry]:
+    """Read entries: register, SHA-1, template name and template data, each with a 32-bit length."""
+    entries: list[ImaEntry] = []
+    position, end = 0, len(data)
+    while position < end:
+        index = len(entries)
+        try:
+            pcr, digest, size = _HEADER.unpack_from(data, position)
+        except error:
+            raise Malformed("structure-truncated", f"entry {index} ends early", where=position) from None
+        if pcr >= PCR_COUNT:
+            raise Malformed("ima-pcr-index", f"entry {index} names PCR {pcr}", where=position)
+        if index >= MAX_IMA_ENTRIES:
+            raise Malformed("ima-entry-count", f"more than {MAX_IMA_ENTRIES} entries", where=position)
+        if size > MAX_IMA_TEMPLATE_NAME:
+            raise Malformed("ima-template-name", f"a template name of {size} bytes", where=position)
+        start = position + _HEADER.size
+        position = start + size
+        template = template_of(data[start:position])
+        body, position = _template_data(data, position, template)
+        fields = split_fields(template, body)
+        entries.append(build_entry(index, pcr, digest=digest, template=template, data=body, fields=fields))
+    return entries
+
+
+def _template_data(data: bytes, position: int, template: Template) -> tuple[bytes, int]:
+    """Return an entry's template data and its end.
+
+    The legacy template gives no length for the whole, only one for the name behind its digest.
+    """
+    legacy = SHA1_SIZE if template.name == LEGACY else 0
+    try:
+        (size,) = _LENGTH.unpack_from(data, position + legacy)
+    except error:
+        raise Malformed("structure-truncated", "template data ends early", where=position) from None
+    if size > MAX_IMA_TEMPLATE:
+        raise Malformed("ima-template-size", f"template data of {size} bytes", where=position)
+    start = position if legacy else position + 4
+    stop = position + legacy + 4 + size
+    if stop > len(data):
+        raise Malformed("structure-truncated", f"template data of {size} bytes, {len(data)} in all", where=position)
+    return data[start:stop], stop
+
+
+def hashed_data(entry: ImaEntry) -> bytes:
+    """Return the bytes that the template digest covers (ima_crypto.c, ima_calc_field_array_hash_tfm)."""
+    if entry.template == LEGACY:
+        return entry.data[:SHA1_SIZE] + entry.data[SHA1_SIZE + 4 :].ljust(_NAME_FIELD, b"\0")
+    return entry.data
+
+
+def template_hash_mismatches(runtime: RuntimeList) -> tuple[int, ...]:
+    """Return the indices of entries whose SHA-1 is not that of their data.
+
+    Violations are left out: they carry zeros by design and are told by `ImaEntry.violation`.
+    """
+    sha1 = hasher("sha1")
+    return tuple(
+        entry.index
+        for entry in runtime.entries
+        if not entry.violation and sha1(hashed_data(entry)).digest() != entry.template_digest
+    )
+
+
+def replay(
+    runtime: RuntimeList, bank: str, *, padded: bool, pcr: int = IMA_PCR, start: bytes | None = None
+) -> Iterator[bytes]:
+    """Yield the register's value after 0, 1, 2, … entries: one more value than there are entries.
+
+    `padded` selects the convention of kernels before 5.8, which extend the SHA-1 template digest filled up with zeros;
+    newer ones hash the template data in each bank's algorithm. For SHA-1 both are the same. A violation extends ones
+    (of SHA-1's size under the older convention). Entries of other registers leave the value as it is.
+    `start` is the register's value before the first entry, zeros where absent: a later part of a list continues.
+
+    *Assumes* nothing: under the newer convention the digest that the list states is not used at all.
+    *Raises* `Malformed` ("algorithm-unknown").
+    """
+    new, size = hasher(bank), DIGEST_SIZES.get(bank, 0)
+    value = bytes(size) if start is None else start
+    filler = bytes(size - SHA1_SIZE)
+    ones = b"\xff" * SHA1_SIZE + filler if padded else b"\xff" * size
+    stated = padded or bank == "sha1"
+    yield value
+    for entry in runtime.entries:
+        if entry.pcr == pcr:
+            if entry.violation:
+                digest = ones
+            elif stated:
+                digest = entry.template_digest + filler
+            else:
+                digest = new(hashed_data(entry)).digest()
+            value = new(value + digest).digest()
+        yield value
+
+
+def prefix_length(
+    runtime: RuntimeList, bank: str, target: bytes, *, padded: bool, start: bytes | None = None
+) -> int | None:
+    """Return how many entries explain target as PCR 10's value, or None where no prefix does.
+
+    The shortest prefix is given: entries behind it that belong to another register are not covered by target.
+    """
+    values = replay(runtime, bank, padded=padded, start=start)
+    return next((count for count, value in enumerate(values) if value == target), None)

@@ -1,0 +1,96 @@
+"""The ASCII form of a runtime list.
+
+For people and for machines whose agent can read nothing else. It is a lossy rendering: template data is rebuilt here,
+and a path with a line feed makes two lines of which at least one is refused. The template hash shows what was rebuilt
+wrongly; `ima.template_hash_mismatches` is therefore part of reading this form.
+Linux security/integrity/ima/ima_fs.c, ima_ascii_measurements_show.
+"""
+
+from typing import Final
+
+from attestd.protocol.limits import MAX_IMA_ENTRIES, MAX_IMA_TEMPLATE, PCR_COUNT
+from attestd.tpm.errors import Malformed
+from attestd.tpm.imatemplates import LEGACY, SHA1_SIZE, ImaEntry, Template, build_entry, template_of
+
+_DIGEST_FIELDS: Final = frozenset({"d-ng", "d-ngv2", "d-modsig"})
+
+
+def parse_ascii(data: bytes) -> list[ImaEntry]:
+    """Read one entry a line; empty lines are skipped.
+
+    *Raises* `Malformed` ("ima-line", "ima-field", "ima-pcr-index", "ima-entry-count", "ima-template-…").
+    """
+    entries: list[ImaEntry] = []
+    for line in data.split(b"\n"):
+        if not line:
+            continue
+        if len(entries) >= MAX_IMA_ENTRIES:
+            raise Malformed("ima-entry-count", f"more than {MAX_IMA_ENTRIES} entries")
+        entries.append(_entry(len(entries), line))
+    return entries
+
+
+def _entry(index: int, line: bytes) -> ImaEntry:
+    parts = line.lstrip(b" ").split(b" ", 3)
+    if len(parts) != 4:
+        raise Malformed("ima-line", f"line {index} has {len(parts)} parts")
+    number, digest_hex, name, rest = parts
+    digest = _hex(digest_hex)
+    if not number.isdigit() or len(number) > 2 or len(digest) != SHA1_SIZE:
+        raise Malformed("ima-line", f"line {index} starts with no register and template digest")
+    pcr = int(number)
+    if pcr >= PCR_COUNT:
+        raise Malformed("ima-pcr-index", f"entry {index} names PCR {pcr}")
+    template = template_of(name)
+    if not template.fields:
+        raise Malformed("ima-template-name", f"line {index} has a template whose data cannot be rebuilt")
+    texts = _texts(template, rest, index)
+    fields = tuple(_field(template, kind, text) for kind, text in zip(template.fields, texts, strict=True))
+    raw = _raw(template, fields)
+    if len(raw) > MAX_IMA_TEMPLATE:
+        raise Malformed("ima-template-size", f"entry {index} has {len(raw)} bytes of template data")
+    return build_entry(index, pcr, digest=digest, template=template, data=raw, fields=fields)
+
+
+def _texts(template: Template, rest: bytes, index: int) -> list[bytes]:
+    """Split the rest of a line at blanks, except those of a path: fields before it from the left, behind from the right.
+
+    An empty last field leaves a blank at the line's end, which tools like to strip.
+    """
+    before = max(template.path_at, 0)
+    after = len(template.fields) - before - 1
+    left = rest.split(b" ", before)
+    right = left[-1].rsplit(b" ", after) if after else left[-1:]
+    texts = left[:-1] + right
+    if len(texts) == len(template.fields) - 1:
+        texts.append(b"")
+    if len(texts) != len(template.fields):
+        raise Malformed("ima-line", f"line {index} has {len(texts)} fields")
+    return texts
+
+
+def _field(template: Template, kind: str, text: bytes) -> bytes:
+    """Turn a field's text into the bytes of the binary form."""
+    if kind in ("n", "n-ng"):
+        return text if template.name == LEGACY else text + b"\0"
+    if kind in _DIGEST_FIELDS and text:
+        algorithm, colon, digest = text.rpartition(b":")
+        if not colon:
+            raise Malformed("ima-field", "a digest without its algorithm")
+        return algorithm + b":\0" + _hex(digest)
+    return _hex(text)
+
+
+def _raw(template: Template, fields: tuple[bytes, ...]) -> bytes:
+    """Return template data as the binary form has it."""
+    start = fields[0] if template.name == LEGACY else b""
+    return start + b"".join(
+        len(field).to_bytes(4, "little") + field for field in (fields[1:] if template.name == LEGACY else fields)
+    )
+
+
+def _hex(text: bytes) -> bytes:
+    try:
+        return bytes.fromhex(text.decode("ascii"))
+    except ValueError:
+        raise Malformed("ima-field", "not hexadecimal") from None
