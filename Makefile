@@ -1,0 +1,51 @@
+# Every target does its own set-up (.ci/setup): a fresh Debian 12 or Ubuntu 24.04 needs git and make, nothing more.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench fmt lock docs docs-check clean
+
+VENV := .venv/bin
+UV := UV_PYTHON_DOWNLOADS=never .tools/venv/bin/uv
+PYTHON_FILES := attestd agent pki tests .ci/generate_docs.py
+# Two workers, for the smallest machine; whole files to one worker, so that what a file starts is started once.
+PYTEST := $(VENV)/pytest -n 2 --dist loadfile --timeout 120
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Install what is missing (every other target does this by itself)
+	@.ci/setup
+
+demo: setup ## Show it all on this machine: verifier, software TPMs, an attack (KEEP=1 leaves it running)
+	@$(VENV)/attestd demo $(if $(KEEP),--keep)
+
+test: check ## Run all checks, then all tests (ARGS="-k quote" chooses some)
+	@timeout --kill-after=30 4200 $(PYTEST) $(ARGS)
+
+check: setup docs-check ## Lint, formatting, types, architecture, shell scripts, generated documents
+	@$(VENV)/ruff check $(PYTHON_FILES)
+	@$(VENV)/ruff format --check --quiet $(PYTHON_FILES)
+	@$(VENV)/mypy
+	@$(VENV)/lint-imports --no-logo
+	@for script in .ci/setup .ci/run; do bash -n $$script || exit 1; done
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/setup .ci/run; fi
+
+bench: setup ## Measure against the targets of docs/performance.md; writes bench.json
+	@$(VENV)/python tests/bench/run.py $(ARGS)
+
+fmt: setup ## Format the code, and mend what a tool can mend
+	@$(VENV)/ruff check --fix $(PYTHON_FILES)
+	@$(VENV)/ruff format $(PYTHON_FILES)
+
+lock: setup ## Write uv.lock anew after a change of dependencies
+	@$(UV) lock
+
+docs: setup ## Write the generated parts of docs/ anew
+	@$(VENV)/python .ci/generate_docs.py
+
+docs-check: setup ## Fail if a generated part of docs/ is not what the code says
+	@$(VENV)/python .ci/generate_docs.py --check
+
+clean: ## Remove everything that the set-up, the tests and the demonstration made here
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench.json demo-data dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
