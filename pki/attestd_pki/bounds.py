@@ -56,3 +56,7 @@ MAX_NV_CERTIFICATES: Final = 8
 """Certificates one after the other in one NV index; the longest chain seen has 4."""
 MAX_SIBLINGS: Final = 256
 """Elements of one ASN.1 container; names and extensions of vendors have under 30."""
+MAX_RSA_BITS: Final = 8192
+"""Of a foreign key. Manufacturers use 4096 at most; one verification at 16,384 bits would cost a stranger's victim 5 ms."""
+MAX_RSA_EXPONENT_BITS: Final = 32
+"""The cost of a verification grows with the exponent, which is 65537 everywhere but in a few keys of 2^32 - 1."""

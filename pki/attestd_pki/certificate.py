@@ -12,7 +12,7 @@ verify something that nobody signed. The skeleton is five containers deep, so sl
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
@@ -89,23 +89,23 @@ class Certificate:
     has it: use `signatures.canonical_spki` to compare keys. `deviations` are kebab-case.
     """
 
-    der: bytes
+    der: bytes = field(repr=False)
     sha256: bytes
     version: int
     serial: int
     signature_oid: str
-    signature_parameters: bytes
+    signature_parameters: bytes = field(repr=False)
     issuer: Name
     subject: Name
     not_before: int
     not_after: int
-    spki: bytes
+    spki: bytes = field(repr=False)
     key_oid: str
     key_type: str
     key_bits: int
-    extensions: tuple[Extension, ...]
-    tbs: bytes
-    signature: bytes
+    extensions: tuple[Extension, ...] = field(repr=False)
+    tbs: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
     deviations: tuple[str, ...]
 
     def extension(self, oid: str) -> Extension | None:

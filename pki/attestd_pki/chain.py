@@ -243,8 +243,8 @@ def _missing(subject: Certificate) -> PkiError:
 def _signature_refusal(error: PkiError, subject: Certificate, issuer: Certificate) -> PkiError:
     if error.code != "signature-invalid":
         return PkiError("chain-signature-algorithm", f"{issuer.subject.text}: {error.message}")
-    if not _key_identifier_fits(subject, issuer):
-        # Another key under the same name: the right one is what is missing.
+    if subject.self_issued or not _key_identifier_fits(subject, issuer):
+        # Another key under the same name: the right one is what is missing, or there is none above.
         return _missing(subject)
     return PkiError("chain-signature", f"{issuer.subject.text} did not sign {_called(subject)}")
 

@@ -5,6 +5,7 @@ Proves that what is returned is what the extension says, or that it is absent. A
 read, so that nothing unreadable passes for absent.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Final, ParamSpec, TypeVar
 
@@ -48,6 +49,7 @@ R = TypeVar("R")
 def _read(function: Callable[P, R]) -> Callable[P, R]:
     """Name the refusals of the DER reader after what was being read."""
 
+    @functools.wraps(function)
     def wrapped(*arguments: P.args, **keywords: P.kwargs) -> R:
         try:
             return function(*arguments, **keywords)
@@ -64,10 +66,12 @@ def basic_constraints(certificate: Certificate) -> tuple[bool, int | None] | Non
     if extension is None:
         return None
     parts = der.elements(der.only(extension.value, der.SEQUENCE).content)
-    authority = bool(parts) and parts[0].tag == der.BOOLEAN and parts[0].content != b"\x00"
-    rest = parts[1:] if parts and parts[0].tag == der.BOOLEAN else parts
-    if len(rest) > 1:
-        raise PkiError("extension-malformed", "basicConstraints has more than two parts")
+    flag = parts[0].content if parts and parts[0].tag == der.BOOLEAN else None
+    rest = parts if flag is None else parts[1:]
+    if len(rest) > 1 or (flag is not None and len(flag) != 1):
+        raise PkiError("extension-malformed", "basicConstraints is not a BOOLEAN and an INTEGER")
+    # X.690, 8.2.2: any octet but zero is TRUE.
+    authority = flag not in (None, b"\x00")
     length = der.integer(rest[0]) if rest else None
     if length is not None and length < 0:
         raise PkiError("extension-malformed", "a negative path length")

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
-from attestd_pki import der
+from attestd_pki import bounds, der
 from attestd_pki.certificate import RSASSA_PSS, Certificate, rsa_numbers
 from attestd_pki.errors import PkiError
 
@@ -59,6 +59,8 @@ def public_key(certificate: Certificate) -> PublicKey:
     try:
         if certificate.key_type == "rsa":
             modulus, exponent = rsa_numbers(der.elements(der.only(certificate.spki, der.SEQUENCE).content)[1])
+            if modulus.bit_length() > bounds.MAX_RSA_BITS or exponent.bit_length() > bounds.MAX_RSA_EXPONENT_BITS:
+                raise PkiError("key-unsupported", f"an RSA key of {modulus.bit_length()} bits costs too much to use")
             return rsa.RSAPublicNumbers(exponent, modulus).public_key()
         if certificate.key_bits == 0:
             raise PkiError("key-unsupported", f"no key of algorithm {certificate.key_oid} is known here")
