@@ -6,6 +6,8 @@ on inside the transaction that stores the decision, or names the version it saw.
 argument, in milliseconds since the epoch.
 """
 
+from sqlalchemy import Connection
+
 from attestd.store.engine import Store
 from attestd.store.errors import (
     AddressesExhausted,
@@ -21,6 +23,7 @@ from attestd.store.errors import (
 
 __all__ = [
     "AddressesExhausted",
+    "Connection",
     "NameTaken",
     "ProposalConflict",
     "SchemaMismatch",
