@@ -11,7 +11,7 @@ sealed and unsealed there. It does not change hierarchy passwords, dictionary-at
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, Final
@@ -19,110 +19,39 @@ from typing import Any, Final
 from attestd.protocol import limits
 from attestd_agent import tpm_templates as templates
 from attestd_agent.tpm import Certification, KeyBlob, QuoteResult, TpmRefused, TpmUnavailable
-from attestd_agent.tpm_codes import refusal
+from attestd_agent.tpm_connection import Connection
+from attestd_agent.tpm_endorsement import Endorsement, read_endorsement
 
 BANKS: Final = {"sha1": 0x0004, "sha256": 0x000B, "sha384": 0x000C, "sha512": 0x000D}
 QUOTE_ATTEMPTS: Final = 5
 """Quotes taken until their registers stand still; each further one means that something was just measured."""
 PCRS_PER_READ: Final = 8
 """TPM2_PCR_Read returns at most 8 digests (Part 2, 10.9.7: TPML_DIGEST)."""
-NV_CHUNK: Final = 512
-"""Bytes read from NV at once; every PC client TPM takes that many (TPM_PT_NV_BUFFER_MAX is 512 or more)."""
 SAVED_CONTEXTS: Final = 8
 """Key contexts kept in memory: EK, AK, SRK and a few device keys."""
-
-_NV_OWNER_READ: Final = 1 << 17
-_NV_AUTH_READ: Final = 1 << 18
+_ECDSA_SHA256: Final = bytes.fromhex("0018000b")  # TPMT_SIG_SCHEME
 
 
 @cache
 def _tss() -> Any:
-    """Import the TSS binding on first use: 100 ms and 15 MB that an agent with nothing to attest does not pay."""
+    """Import the TSS binding on first use, so that a command that needs no TPM does not pay for it.
+
+    Raises: TpmUnavailable where it is not installed.
+    """
     # The C library prints every TPM error to stderr, expected ones too; they are all reported as exceptions here.
     os.environ.setdefault("TSS2_LOG", "all+NONE")
-    import tpm2_pytss
-
+    try:
+        import tpm2_pytss
+    except ImportError as exc:
+        raise TpmUnavailable(f"the TPM library is missing ({exc}): install attestd[agent] and libtss2") from exc
     return tpm2_pytss
 
 
-def _guarded(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call into the TSS; what it raises becomes an error of the agent's own."""
-    try:
-        return function(*args, **kwargs)
-    except _tss().TSS2_Exception as exc:
-        raise refusal(int(exc.rc), str(exc)) from exc
-
-
-def _unmarshal(kind: str, data: bytes) -> Any:
-    """Parse one marshalled structure that must fill ``data`` exactly.
-
-    Raises: TpmRefused ``malformed_input``.
-    """
-    if len(data) > limits.MAX_TPM_STRUCTURE:
-        raise TpmRefused("malformed_input", f"{kind} of {len(data)} bytes")
-    structure, used = _guarded(getattr(_tss(), kind).unmarshal, data)
-    if used != len(data):
-        raise TpmRefused("malformed_input", f"{kind} ends after {used} of {len(data)} bytes")
-    return structure
-
-
-class _Connection:
-    """One open connection: counts its commands and remembers what must be flushed."""
-
-    def __init__(self, tcti: str) -> None:
-        tss = _tss()
-        self.commands = 0
-        self._held: list[Any] = []
-        try:
-            self._transport = _guarded(tss.TCTILdr.parse, tcti)
-        except TpmRefused as exc:
-            # Whatever the loader calls it, without a transport there is no TPM.
-            raise TpmUnavailable(f"no TPM at {tcti}: {exc}") from exc
-        try:
-            self._esys = _guarded(tss.ESAPI, self._transport)
-        except (TpmRefused, TpmUnavailable):
-            self._transport.close()
-            raise
-
-    def run(self, command: str, *args: Any, **kwargs: Any) -> Any:
-        """Send one TPM command and return what the binding returns."""
-        self.commands += 1
-        return _guarded(getattr(self._esys, command), *args, **kwargs)
-
-    def hold(self, handle: Any) -> Any:
-        """Remember a transient object or session, to be flushed when the connection ends; return it."""
-        self._held.append(handle)
-        return handle
-
-    def authorize(self, hierarchy: Any, value: bytes) -> Any:
-        """Set the password that goes with a hierarchy on this connection; return the hierarchy."""
-        if value:
-            _guarded(self._esys.tr_set_auth, hierarchy, value)
-        return hierarchy
-
-    def continue_session(self, session: Any) -> None:
-        """Keep a session alive after its use, so that flushing it is always right."""
-        _guarded(self._esys.trsess_set_attributes, session, _tss().TPMA_SESSION.CONTINUESESSION)
-
-    def flush(self) -> None:
-        """Flush everything held, the last first, even where one refuses; raise the first refusal."""
-        failure: TpmRefused | TpmUnavailable | None = None
-        while self._held:
-            try:
-                self.run("flush_context", self._held.pop())
-            except (TpmRefused, TpmUnavailable) as exc:
-                failure = failure or exc
-        if failure:
-            raise failure
-
-    def close(self) -> None:
-        """Release the connection; never fails."""
-        self._esys.close()
-        self._transport.close()
-
-
 class EsysTpm:
-    """The device's TPM behind a TCTI string ("device:/dev/tpmrm0", "swtpm:path=…")."""
+    """The device's TPM behind a TCTI string ("device:/dev/tpmrm0", "swtpm:path=…").
+
+    One thread at a time. Nothing is opened before the first operation.
+    """
 
     def __init__(self, tcti: str, *, owner_auth: bytes = b"", endorsement_auth: bytes = b"") -> None:
         self.commands = 0
@@ -132,27 +61,24 @@ class EsysTpm:
         self._endorsement_auth = endorsement_auth
         self._contexts: dict[str, Any] = {}
         self._publics: dict[str, bytes] = {}
-        self._certificates: tuple[bytes, ...] | None = None
-        self._ek_area = b""
-        self._ek_uses_password = False
+        self._endorsement: Endorsement | None = None
         self._last_pcrs: tuple[tuple[int, bytes], ...] = ()
 
     def close(self) -> None:
         """Forget saved contexts, certificates and register values."""
         self._contexts.clear()
         self._publics.clear()
-        self._certificates = None
-        self._ek_area = b""
+        self._endorsement = None
         self._last_pcrs = ()
 
     # --- Identity ---------------------------------------------------------------------------------------------------
 
     def ek_certificates(self) -> tuple[bytes, ...]:
         """Return the EK certificate and the chain certificates of NV, unchanged; empty where NV has none."""
-        if self._certificates is None:
-            with self._open() as tpm:
-                self._find_ek(tpm)
-        return self._certificates or ()
+        if self._endorsement is not None:
+            return self._endorsement.certificates
+        with self._open() as tpm:
+            return self._read_endorsement(tpm).certificates
 
     def ek_public(self) -> bytes:
         """Return the TPM2B_PUBLIC of the EK whose template goes with the certificate in NV."""
@@ -170,18 +96,13 @@ class EsysTpm:
 
     def activate(self, credential_blob: bytes, encrypted_secret: bytes) -> bytes:
         """Open a credential with the EK for the AK: TPM2_ActivateCredential (Part 3, 12.5)."""
-        blob = _unmarshal("TPM2B_ID_OBJECT", credential_blob)
-        secret = _unmarshal("TPM2B_ENCRYPTED_SECRET", encrypted_secret)
         with self._open() as tpm:
-            ek = self._ek(tpm)
-            ak = self._ak(tpm)
-            session = self._ek_session(tpm)
+            blob = tpm.parse("TPM2B_ID_OBJECT", credential_blob)
+            secret = tpm.parse("TPM2B_ENCRYPTED_SECRET", encrypted_secret)
+            ek, ak = self._ek(tpm), self._ak(tpm)
+            sessions = {"session1": tpm.tss.ESYS_TR.PASSWORD, "session2": self._ek_session(tpm)}
             try:
-                return bytes(
-                    tpm.run(
-                        "activate_credential", ak, ek, blob, secret, session1=_tss().ESYS_TR.PASSWORD, session2=session
-                    )
-                )
+                return bytes(tpm.run("activate_credential", ak, ek, blob, secret, **sessions))
             except TpmRefused as exc:
                 # The input was well formed: what it cannot open was made for another TPM or another AK.
                 if exc.code == "malformed_input":
@@ -203,9 +124,8 @@ class EsysTpm:
         with self._open() as tpm:
             ak = self._ak(tpm)
             for _ in range(QUOTE_ATTEMPTS):
-                attest, signature = tpm.run(
-                    "quote", ak, _unmarshal("TPML_PCR_SELECTION", selection), _tss().TPM2B_DATA(qualifying)
-                )
+                chosen = tpm.parse("TPML_PCR_SELECTION", selection)
+                attest, signature = tpm.run("quote", ak, chosen, tpm.tss.TPM2B_DATA(qualifying))
                 quoted = _quoted_digest(bytes(attest), selection)
                 values = self._values(tpm, quoted, BANKS[bank], wanted)
                 if values is not None:
@@ -215,12 +135,10 @@ class EsysTpm:
     def certify(self, key: KeyBlob, qualifying: bytes) -> Certification:
         """Certify a device key with the AK: TPM2_Certify (Part 3, 18.2)."""
         _check_qualifying(qualifying)
-        tss = _tss()
         with self._open() as tpm:
-            subject = self._loaded(tpm, key)
-            ak = self._ak(tpm)
-            scheme = tss.TPMT_SIG_SCHEME(scheme=tss.TPM2_ALG.NULL)
-            attest, signature = tpm.run("certify", subject, ak, tss.TPM2B_DATA(qualifying), scheme)
+            subject, ak = self._loaded(tpm, key), self._ak(tpm)
+            scheme = tpm.parse("TPMT_SIG_SCHEME", _ECDSA_SHA256)
+            attest, signature = tpm.run("certify", subject, ak, tpm.tss.TPM2B_DATA(qualifying), scheme)
             return Certification(bytes(attest), signature.marshal())
 
     # --- Keys and secrets -------------------------------------------------------------------------------------------
@@ -233,9 +151,9 @@ class EsysTpm:
         """Sign a SHA-256 digest with ECDSA: TPM2_Sign (Part 3, 20.2)."""
         if len(digest) != 32:
             raise TpmRefused("malformed_input", f"a SHA-256 digest has 32 bytes, not {len(digest)}")
-        scheme = _unmarshal("TPMT_SIG_SCHEME", bytes.fromhex("0018000b"))
         with self._open() as tpm:
-            signature = tpm.run("sign", self._loaded(tpm, key), _tss().TPM2B_DIGEST(digest), scheme)
+            scheme = tpm.parse("TPMT_SIG_SCHEME", _ECDSA_SHA256)
+            signature = tpm.run("sign", self._loaded(tpm, key), tpm.tss.TPM2B_DIGEST(digest), scheme)
             return bytes(signature.marshal())
 
     def seal(self, secret: bytes) -> KeyBlob:
@@ -252,9 +170,9 @@ class EsysTpm:
     # --- Inside -----------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _open(self) -> Iterator[_Connection]:
+    def _open(self) -> Iterator[Connection]:
         """Open the TPM for one operation; flush and close whatever happens."""
-        connection = _Connection(self._tcti)
+        connection = Connection(_tss(), self._tcti)
         try:
             try:
                 yield connection
@@ -268,19 +186,18 @@ class EsysTpm:
             connection.close()
             self.commands += connection.commands
 
-    def _primary(self, tpm: _Connection, name: str, hierarchy: Any, public: bytes) -> Any:
+    def _primary(self, tpm: Connection, name: str, hierarchy: Any, public: bytes) -> Any:
         """Return a primary key, from its saved context where that still loads (not after a reset or a clear)."""
         handle = self._from_context(tpm, name)
         if handle is None:
-            handle, out, *_ = tpm.run(
-                "create_primary", None, _unmarshal("TPM2B_PUBLIC", templates.to_2b(public)), hierarchy
-            )
+            area = tpm.parse("TPM2B_PUBLIC", templates.to_2b(public))
+            handle, out, *_ = tpm.run("create_primary", None, area, hierarchy)
             tpm.hold(handle)
             self._publics[name] = out.marshal()
             self._save_context(tpm, name, handle)
         return handle
 
-    def _from_context(self, tpm: _Connection, name: str) -> Any:
+    def _from_context(self, tpm: Connection, name: str) -> Any:
         if name not in self._contexts:
             return None
         try:
@@ -289,33 +206,36 @@ class EsysTpm:
             del self._contexts[name]
             return None
 
-    def _save_context(self, tpm: _Connection, name: str, handle: Any) -> None:
+    def _save_context(self, tpm: Connection, name: str, handle: Any) -> None:
         while len(self._contexts) >= SAVED_CONTEXTS:
             del self._contexts[next(iter(self._contexts))]
         self._contexts[name] = tpm.run("context_save", handle)
 
-    def _ak(self, tpm: _Connection) -> Any:
-        endorsement = tpm.authorize(_tss().ESYS_TR.ENDORSEMENT, self._endorsement_auth)
+    def _ak(self, tpm: Connection) -> Any:
+        endorsement = tpm.authorize(tpm.tss.ESYS_TR.ENDORSEMENT, self._endorsement_auth)
         return self._primary(tpm, "ak", endorsement, templates.ATTESTATION_KEY)
 
-    def _srk(self, tpm: _Connection) -> Any:
-        owner = tpm.authorize(_tss().ESYS_TR.OWNER, self._owner_auth)
+    def _srk(self, tpm: Connection) -> Any:
+        owner = tpm.authorize(tpm.tss.ESYS_TR.OWNER, self._owner_auth)
         return self._primary(tpm, "srk", owner, templates.STORAGE_ROOT_KEY)
 
-    def _ek(self, tpm: _Connection) -> Any:
-        """Return the EK; its template comes from NV and is looked up once."""
-        area = self._ek_area or self._find_ek(tpm)
-        endorsement = tpm.authorize(_tss().ESYS_TR.ENDORSEMENT, self._endorsement_auth)
-        return self._primary(tpm, "ek", endorsement, area)
+    def _ek(self, tpm: Connection) -> Any:
+        endorsement = tpm.authorize(tpm.tss.ESYS_TR.ENDORSEMENT, self._endorsement_auth)
+        return self._primary(tpm, "ek", endorsement, self._read_endorsement(tpm).area)
 
-    def _ek_session(self, tpm: _Connection) -> Any:
+    def _read_endorsement(self, tpm: Connection) -> Endorsement:
+        """Return what NV says about the EK, read once."""
+        if self._endorsement is None:
+            self._endorsement = read_endorsement(tpm, self._owner_auth)
+        return self._endorsement
+
+    def _ek_session(self, tpm: Connection) -> Any:
         """Return a policy session that satisfies PolicyA: PolicySecret of the endorsement hierarchy.
 
-        High-range templates take the empty password as well as their policy, which has PolicyA as its first branch;
-        for those the session is a plain password.
+        A high-range EK takes its empty password instead, and needs no session.
         """
-        tss = _tss()
-        if self._ek_uses_password:
+        tss = tpm.tss
+        if self._read_endorsement(tpm).takes_password:
             return tss.ESYS_TR.PASSWORD
         session = tpm.run(
             "start_auth_session",
@@ -325,46 +245,29 @@ class EsysTpm:
             tss.TPMT_SYM_DEF(algorithm=tss.TPM2_ALG.NULL),
             tss.TPM2_ALG.SHA256,
         )
-        tpm.continue_session(tpm.hold(session))
+        tpm.keep_session(tpm.hold(session))
         endorsement = tpm.authorize(tss.ESYS_TR.ENDORSEMENT, self._endorsement_auth)
         tpm.run("policy_secret", endorsement, session, expiration=0)
         return session
 
-    def _find_ek(self, tpm: _Connection) -> bytes:
-        """Read the certificates of NV and return the TPMT_PUBLIC of the EK that the preferred one belongs to.
-
-        Where NV has none, the EK is that of the first template: an inventory may know it by its public key.
-        """
-        present = _nv_indices(tpm)
-        found = [row for row in templates.EK_TEMPLATES if row.certificate_index in present]
-        row = found[0] if found else templates.EK_TEMPLATES[0]
-        leaves = [_nv_read(tpm, item.certificate_index, self._owner_auth) for item in found]
-        chain = [_nv_read(tpm, index, self._owner_auth) for index in templates.EK_CHAIN_INDICES if index in present]
-        self._certificates = tuple(item for item in (*leaves, *chain) if item)[: limits.MAX_EK_CERTIFICATES]
-        area = row.public
-        if row.template_index in present:
-            area = _nv_read(tpm, row.template_index, self._owner_auth) or area
-        elif row.nonce_index in present:
-            area = templates.ek_template_with_nonce(row, _nv_read(tpm, row.nonce_index, self._owner_auth))
-        self._ek_area = area
-        self._ek_uses_password = bool(int.from_bytes(area[4:8], "big") & templates.USER_WITH_AUTH)
-        return area
-
     def _create(self, area: bytes, secret: bytes) -> KeyBlob:
         """Create a child of the storage root key."""
-        tss = _tss()
-        public = _unmarshal("TPM2B_PUBLIC", templates.to_2b(area))
-        sensitive = tss.TPM2B_SENSITIVE_CREATE(tss.TPMS_SENSITIVE_CREATE(data=tss.TPM2B_SENSITIVE_DATA(secret)))
         with self._open() as tpm:
+            tss = tpm.tss
+            public = tpm.parse("TPM2B_PUBLIC", templates.to_2b(area))
+            sensitive = tss.TPM2B_SENSITIVE_CREATE(tss.TPMS_SENSITIVE_CREATE(data=tss.TPM2B_SENSITIVE_DATA(secret)))
             private, out, *_ = tpm.run("create", self._srk(tpm), sensitive, public)
             return KeyBlob(out.marshal(), private.marshal())
 
-    def _load(self, tpm: _Connection, blob: KeyBlob) -> Any:
-        public = _unmarshal("TPM2B_PUBLIC", blob.public)
-        private = _unmarshal("TPM2B_PRIVATE", blob.private)
-        return tpm.hold(tpm.run("load", self._srk(tpm), private, public))
+    def _load(self, tpm: Connection, blob: KeyBlob) -> Any:
+        public = tpm.parse("TPM2B_PUBLIC", blob.public)
+        private = tpm.parse("TPM2B_PRIVATE", blob.private)
+        parent = self._srk(tpm)
+        handle = tpm.hold(tpm.run("load", parent, private, public))
+        tpm.release(parent)
+        return handle
 
-    def _loaded(self, tpm: _Connection, key: KeyBlob) -> Any:
+    def _loaded(self, tpm: Connection, key: KeyBlob) -> Any:
         """Return a device key, from its saved context where that still loads."""
         name = hashlib.sha256(key.public + key.private).hexdigest()
         handle = self._from_context(tpm, name)
@@ -374,7 +277,7 @@ class EsysTpm:
         return handle
 
     def _values(
-        self, tpm: _Connection, quoted: bytes, bank: int, pcrs: tuple[int, ...]
+        self, tpm: Connection, quoted: bytes, bank: int, pcrs: tuple[int, ...]
     ) -> tuple[tuple[int, bytes], ...] | None:
         """Return the register values that a quote covers, or None if they have moved since.
 
@@ -392,7 +295,7 @@ class LabTpm(EsysTpm):
         """Extend each (index, {bank: digest}) in order, over one connection."""
         with self._open() as tpm:
             for index, digests in events:
-                tpm.run("pcr_extend", _tss().ESYS_TR(index), _digest_values(digests))
+                tpm.run("pcr_extend", tpm.tss.ESYS_TR(index), _digest_values(tpm, digests))
 
     def read_pcrs(self, bank: str, pcrs: tuple[int, ...]) -> tuple[tuple[int, bytes], ...]:
         """Return the (index, value) pairs of a bank as they stand."""
@@ -402,22 +305,23 @@ class LabTpm(EsysTpm):
     def shutdown(self) -> None:
         """Announce an orderly power-off: TPM2_Shutdown(CLEAR)."""
         with self._open() as tpm:
-            tpm.run("shutdown", _tss().TPM2_SU.CLEAR)
+            tpm.run("shutdown", tpm.tss.TPM2_SU.CLEAR)
 
     def clear(self) -> None:
         """Reset the owner hierarchy with TPM2_Clear, as an operator who gives a machine away does."""
         with self._open() as tpm:
-            tpm.run("clear", _tss().ESYS_TR.LOCKOUT)
+            tpm.run("clear", tpm.tss.ESYS_TR.LOCKOUT)
 
     def transient_handles(self) -> tuple[int, ...]:
         """Return the handles of loaded objects and sessions; empty after every call of an honest agent."""
         with self._open() as tpm:
-            return _handles(tpm, 0x80000000) + _handles(tpm, 0x02000000) + _handles(tpm, 0x03000000)
+            return tpm.handles(0x80000000) + tpm.handles(0x02000000) + tpm.handles(0x03000000)
 
     def clock(self) -> tuple[int, int, int, bool]:
         """Return (clock in ms, resetCount, restartCount, safe) of TPM2_ReadClock."""
         with self._open() as tpm:
-            info = tpm.run("read_clock").clockInfo
+            time = tpm.run("read_clock")
+            info = time.clockInfo
             return int(info.clock), int(info.resetCount), int(info.restartCount), bool(info.safe)
 
 
@@ -437,17 +341,20 @@ def _digest(pcrs: tuple[tuple[int, bytes], ...]) -> bytes:
 
 
 def _quoted_digest(attest: bytes, selection: bytes) -> bytes:
-    """Return pcrDigest of a quote that covers exactly the selection asked for.
+    """Return pcrDigest of a quote that covers exactly the selection asked for (Part 2, 10.12.12: TPMS_ATTEST).
 
-    Raises: TpmRefused ``bank_not_active`` where the TPM dropped the bank from the selection (Part 3, 18.4.1).
+    Raises: TpmRefused ``bank_not_active`` where the TPM dropped registers from the selection (Part 3, 18.4.1).
     """
-    quote = _unmarshal("TPMS_ATTEST", attest).attested.quote
-    if quote.pcrSelect.marshal() != selection:
+    at = 6  # magic and type
+    for _ in ("qualifiedSigner", "extraData"):
+        at += 2 + int.from_bytes(attest[at : at + 2], "big")
+    at += 17 + 8  # clockInfo and firmwareVersion
+    if attest[at : at + len(selection)] != selection:
         raise TpmRefused("bank_not_active", "the TPM quoted another selection than the one asked for")
-    return bytes(quote.pcrDigest)
+    return attest[at + len(selection) + 2 :]
 
 
-def _read_pcrs(tpm: _Connection, bank: int, pcrs: tuple[int, ...]) -> tuple[tuple[int, bytes], ...]:
+def _read_pcrs(tpm: Connection, bank: int, pcrs: tuple[int, ...]) -> tuple[tuple[int, bytes], ...]:
     """Read registers, eight at a time.
 
     Raises: TpmRefused ``bank_not_active`` where the TPM returns fewer values than were asked for.
@@ -455,44 +362,14 @@ def _read_pcrs(tpm: _Connection, bank: int, pcrs: tuple[int, ...]) -> tuple[tupl
     values: list[tuple[int, bytes]] = []
     for start in range(0, len(pcrs), PCRS_PER_READ):
         part = pcrs[start : start + PCRS_PER_READ]
-        _, _, digests = tpm.run("pcr_read", _unmarshal("TPML_PCR_SELECTION", templates.pcr_selection(bank, part)))
+        _, _, digests = tpm.run("pcr_read", tpm.parse("TPML_PCR_SELECTION", templates.pcr_selection(bank, part)))
         if len(digests) != len(part):
             raise TpmRefused("bank_not_active", f"{len(digests)} of {len(part)} registers")
         values += zip(part, (bytes(item) for item in digests), strict=True)
     return tuple(values)
 
 
-def _digest_values(digests: Mapping[str, bytes]) -> Any:
-    tss = _tss()
+def _digest_values(tpm: Connection, digests: Mapping[str, bytes]) -> Any:
+    tss = tpm.tss
     rows = [tss.TPMT_HA(hashAlg=BANKS[bank], digest=tss.TPMU_HA(**{bank: value})) for bank, value in digests.items()]
     return tss.TPML_DIGEST_VALUES(rows)
-
-
-def _handles(tpm: _Connection, first: int) -> tuple[int, ...]:
-    """Return the handles of one kind, from ``first`` on: TPM2_GetCapability(HANDLES)."""
-    _, data = tpm.run("get_capability", _tss().TPM2_CAP.HANDLES, first, 254)
-    kind = first >> 24
-    return tuple(int(item) for item in data.data.handles if int(item) >> 24 == kind)
-
-
-def _nv_indices(tpm: _Connection) -> frozenset[int]:
-    return frozenset(_handles(tpm, templates.EK_TEMPLATES[0].certificate_index))
-
-
-def _nv_read(tpm: _Connection, index: int, owner_auth: bytes) -> bytes:
-    """Return the contents of an NV index, or nothing where neither its own nor the owner's password may read it."""
-    tss = _tss()
-    handle = tpm.run("tr_from_tpmpublic", index)
-    public = tpm.run("nv_read_public", handle)[0].nvPublic
-    attributes, size = int(public.attributes), int(public.dataSize)
-    if attributes & _NV_AUTH_READ:
-        reader = handle
-    elif attributes & _NV_OWNER_READ:
-        reader = tpm.authorize(tss.ESYS_TR.OWNER, owner_auth)
-    else:
-        return b""
-    data = b""
-    while len(data) < min(size, limits.MAX_CERTIFICATE):
-        part = tpm.run("nv_read", handle, min(NV_CHUNK, size - len(data)), len(data), auth_handle=reader)
-        data += bytes(part)
-    return data
