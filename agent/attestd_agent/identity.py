@@ -21,28 +21,32 @@ _CURVES: Final[dict[int, type[ec.EllipticCurve]]] = {0x0003: ec.SECP256R1, 0x000
 _DEFAULT_EXPONENT: Final = 65537  # TPM 2.0 Part 2, 12.2.3.5: an exponent of zero stands for 2^16 + 1
 
 
-class _Reader:
+class Reader:
     """Read big-endian fields off one structure. *Raises* StateDamaged where it ends early."""
 
     def __init__(self, data: bytes) -> None:
+        """Begin at the first byte of `data`."""
         self.rest = data
 
     def take(self, size: int) -> bytes:
+        """Return the next `size` bytes."""
         if len(self.rest) < size:
             raise StateDamaged("a TPM structure ends early")
         head, self.rest = self.rest[:size], self.rest[size:]
         return head
 
     def number(self, size: int) -> int:
+        """Return the next `size` bytes as a number."""
         return int.from_bytes(self.take(size), "big")
 
     def sized(self) -> bytes:
+        """Return the next buffer, which has its size in two bytes before it."""
         return self.take(self.number(2))
 
 
 def public_area(tpm2b_public: bytes) -> bytes:
     """Return the TPMT_PUBLIC inside a TPM2B_PUBLIC that it fills exactly. *Raises* StateDamaged."""
-    reader = _Reader(tpm2b_public)
+    reader = Reader(tpm2b_public)
     area = reader.sized()
     if reader.rest or not area:
         raise StateDamaged("a public area and its size differ")
@@ -62,7 +66,7 @@ def spki(tpm2b_public: bytes) -> bytes:
 
     Source: TPM 2.0 Part 2, 12.2.4 (TPMT_PUBLIC). *Raises* StateDamaged for another kind, curve or form.
     """
-    reader = _Reader(public_area(tpm2b_public))
+    reader = Reader(public_area(tpm2b_public))
     kind = reader.number(2)
     reader.take(6)  # nameAlg and objectAttributes
     reader.sized()  # authPolicy
@@ -84,12 +88,26 @@ def ek_digest(ek_public: bytes) -> bytes:
     return hashlib.sha256(spki(ek_public)).digest()
 
 
-def _skip_scheme(reader: _Reader) -> None:
+def reset_count(attest: bytes) -> int:
+    """Return the TPM's resetCount in a TPMS_ATTEST: another value than before means that the machine booted.
+
+    Source: TPM 2.0 Part 2, 10.12.12 (magic, type, qualifiedSigner, extraData, clockInfo: clock, resetCount, …).
+    *Raises* StateDamaged.
+    """
+    reader = Reader(attest)
+    reader.take(6)
+    reader.sized()
+    reader.sized()
+    reader.take(8)
+    return reader.number(4)
+
+
+def _skip_scheme(reader: Reader) -> None:
     if reader.number(2) != _NULL:
         reader.take(2)  # the scheme's hash
 
 
-def _rsa(reader: _Reader) -> rsa.RSAPublicKey:
+def _rsa(reader: Reader) -> rsa.RSAPublicKey:
     _skip_scheme(reader)
     reader.take(2)  # key bits
     exponent = reader.number(4) or _DEFAULT_EXPONENT
@@ -100,7 +118,7 @@ def _rsa(reader: _Reader) -> rsa.RSAPublicKey:
         raise StateDamaged("not an RSA public key") from None
 
 
-def _ecc(reader: _Reader) -> ec.EllipticCurvePublicKey:
+def _ecc(reader: Reader) -> ec.EllipticCurvePublicKey:
     _skip_scheme(reader)
     curve = _CURVES.get(reader.number(2))
     _skip_scheme(reader)  # the key derivation scheme has the same form

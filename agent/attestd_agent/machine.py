@@ -79,9 +79,9 @@ _EXIT_CODES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The agent began. `next` is the stored proof to make, or None where the device is not enrolled."""
+    """The agent began. `nonce` is the stored one of the next proof, or None where the device is not enrolled."""
 
-    next: Next | None = None
+    nonce: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +127,13 @@ class TpmFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """The device's own record of its enrolment is gone or damaged."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class TimerFired:
     """The sleep is over."""
 
@@ -136,7 +143,7 @@ class Wanted:
     """A person asked for a proof now."""
 
 
-Event = Started | Challenged | Admitted | Confirmed | Refused | NotReached | TpmFailed | TimerFired | Wanted
+Event = Started | Challenged | Admitted | Confirmed | Refused | NotReached | TpmFailed | Lost | TimerFired | Wanted
 
 
 # --- Actions ---------------------------------------------------------------------------------------------------------
@@ -288,9 +295,9 @@ def _until_next(following: Next, draw: float) -> float:
 
 
 def _start(memory: Memory, event: Started, _draw: float) -> Step:
-    if event.next is None:
+    if event.nonce is None:
         return _enrol(memory)
-    return _attest(replace(memory, nonce=event.next.nonce))
+    return _attest(replace(memory, nonce=event.nonce))
 
 
 def _enrol(memory: Memory) -> Step:
@@ -351,6 +358,11 @@ def _not_reached(memory: Memory, event: NotReached, draw: float) -> Step:
 
 def _tpm_failed(memory: Memory, event: TpmFailed, draw: float) -> Step:
     return _fail(memory, Report(Outcome.TPM_FAILED, "tpm-failed", event.detail), draw)
+
+
+def _lost(memory: Memory, event: Lost, draw: float) -> Step:
+    problem = Problem(0, "record-lost", "The record of the enrolment is gone", event.detail, "The device enrols again.")
+    return _renew(memory, problem, draw)
 
 
 def _refused(memory: Memory, event: Refused, draw: float) -> Step:
@@ -444,6 +456,7 @@ def _table() -> dict[tuple[State, type], Move]:
         (_S.REQUESTING, Challenged): Move(_prove, frozenset({_S.PROVING})),
         (_S.PROVING, Admitted): Move(_adopt, frozenset({_S.ENROLLED})),
         (_S.ATTESTING, Confirmed): Move(_record, frozenset({_S.ENROLLED})),
+        (_S.ATTESTING, Lost): Move(_lost, frozenset({_S.UNENROLLED})),
         (_S.ATTESTING, Refused): Move(_refused, frozenset({_S.ATTESTING, _S.ENROLLED, _S.UNENROLLED})),
     }
     for event in (TimerFired, Wanted):

@@ -22,6 +22,7 @@ from attestd_agent.machine import (
     Event,
     Forget,
     IllegalMove,
+    Lost,
     Memory,
     NotReached,
     Outcome,
@@ -63,14 +64,15 @@ def problem(
 
 
 def run(*events: Event, memory: Memory | None = None, draw: float = 0.5) -> tuple[Memory, tuple[Action, ...]]:
-    memory, actions = memory or Memory(), ()
+    memory = memory or Memory()
+    actions: tuple[Action, ...] = ()
     for event in events:
         memory, actions = step(memory, event, draw=draw)
     return memory, actions
 
 
 def attesting() -> Memory:
-    return run(Started(NEXT))[0]
+    return run(Started(NONCE))[0]
 
 
 def only(kind: type, actions: tuple[Action, ...]) -> Any:
@@ -99,35 +101,35 @@ def test_accepted_enrolment_is_stored_before_anything_else() -> None:
 
 
 def test_next_proof_uses_the_nonce_of_the_last_answer() -> None:
-    memory, actions = run(Started(NEXT), Confirmed(attested()), TimerFired())
+    memory, actions = run(Started(NONCE), Confirmed(attested()), TimerFired())
     assert (memory.state, actions) == (State.ATTESTING, (Attest(FRESH, frozenset()),))
 
 
 def test_accepted_proof_is_recorded_before_anything_else() -> None:
-    _, actions = run(Started(NEXT), Confirmed(attested()))
+    _, actions = run(Started(NONCE), Confirmed(attested()))
     assert actions[0] == Record(attested())
 
 
 @pytest.mark.parametrize("draw", [0.0, 0.999])
 def test_proof_comes_within_the_interval_and_never_late(draw: float) -> None:
-    _, actions = run(Started(NEXT), Confirmed(attested()), draw=draw)
+    _, actions = run(Started(NONCE), Confirmed(attested()), draw=draw)
     assert 54 <= only(Sleep, actions).seconds <= 60
 
 
 def test_interval_beyond_the_deadline_gives_way_to_the_deadline() -> None:
     late = Attested("trusted", "jwt", Next(FRESH, 600, 100))
-    _, actions = run(Started(NEXT), Confirmed(late))
+    _, actions = run(Started(NONCE), Confirmed(late))
     assert only(Sleep, actions).seconds <= 100
 
 
 @pytest.mark.parametrize("state", ["suspect", "untrusted", "pending", "banned", "", "TRUSTED", "anything"])
 def test_only_the_word_trusted_counts_as_trust(state: str) -> None:
-    _, actions = run(Started(NEXT), Confirmed(attested(state)))
+    _, actions = run(Started(NONCE), Confirmed(attested(state)))
     assert only(Report, actions).outcome is Outcome.REFUSED
 
 
 def test_wish_for_a_proof_ends_the_sleep() -> None:
-    memory, actions = run(Started(NEXT), Confirmed(attested()), Wanted())
+    memory, actions = run(Started(NONCE), Confirmed(attested()), Wanted())
     assert (memory.state, actions) == (State.ATTESTING, (Attest(FRESH, frozenset()),))
 
 
@@ -206,6 +208,13 @@ def test_proof_refused_again_and_again_gives_way_to_an_enrolment() -> None:
     assert step(memory, TimerFired(), draw=0.5)[1] == (SendEnrol(new_keys=True),)
 
 
+def test_device_that_lost_its_record_enrols_again() -> None:
+    memory, actions = step(attesting(), Lost("no file"), draw=0.5)
+    assert only(Forget, actions) == Forget("record-lost")
+    assert only(Sleep, actions).seconds >= machine.BASE_SECONDS
+    assert step(memory, TimerFired(), draw=0.5)[1] == (SendEnrol(new_keys=True),)
+
+
 @pytest.mark.parametrize("event", [NotReached("gone"), TpmFailed("busy"), Refused(problem("server-busy"))])
 def test_enrolment_outlives_an_absent_verifier_and_a_failing_tpm(event: Event) -> None:
     memory = attesting()
@@ -257,7 +266,9 @@ def test_backoff_doubles_up_to_its_cap_and_is_jittered_over_the_whole_range() ->
 
 
 def test_success_ends_the_backoff() -> None:
-    memory, _ = run(*([NotReached("gone"), TimerFired()] * 9), memory=attesting())
+    memory = attesting()
+    for _ in range(9):
+        memory, _ = run(NotReached("gone"), TimerFired(), memory=memory)
     assert step(memory, Confirmed(attested()), draw=0.5)[0].failures == 0
 
 
@@ -340,7 +351,7 @@ def due(memory: Memory, success: bool, failure: Event) -> Event:
     return ANSWERS[memory.state] if success else failure
 
 
-STARTS = st.sampled_from([Started(), Started(NEXT)])
+STARTS = st.sampled_from([Started(), Started(NONCE)])
 
 
 @given(STARTS, st.lists(st.tuples(st.booleans(), FAILURES), max_size=60))
