@@ -13,7 +13,6 @@ from typing import Final, TypeVar
 from attestd.appraisal.policy import Profile, Tier
 from attestd.appraisal.result import (
     CATEGORIES,
-    MAX_FINDINGS,
     RESULT_MAKER,
     AttestationResult,
     Category,
@@ -22,6 +21,7 @@ from attestd.appraisal.result import (
 )
 from attestd.appraisal.steps import BOOT_STEPS, DEVICE_STEPS, RUNTIME_REGISTER, BootCase, DeviceCase, Outcome
 from attestd.evidence.types import AuthenticatedEvidence, BootFacts, QuoteFacts
+from attestd.protocol.limits import MAX_FINDINGS
 from attestd.protocol.reasons import Reason
 
 BootKey = tuple[bytes, bytes, str, bytes]

@@ -14,9 +14,6 @@ from attestd.protocol.reasons import Reason
 RESULT_MAKER: Final = object()
 """Held by the appraising function alone; a test of the architecture looks for other readers."""
 
-MAX_FINDINGS: Final = 256
-"""As many findings as the protocol's messages carry; a list of 100,000 strange files has said all by then."""
-
 Category = Literal[
     "instance-identity",
     "configuration",

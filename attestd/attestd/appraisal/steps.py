@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from attestd.appraisal.policy import Check, ClaimPolicy, Profile, Tier, Violations, rule_accepts
-from attestd.appraisal.result import MAX_FINDINGS, Category, ClaimVerdict, FindingDetail
+from attestd.appraisal.result import Category, ClaimVerdict, FindingDetail
 from attestd.evidence.types import AuthenticatedEvidence, BootFacts, Component, RuntimeEntry, RuntimeFacts
+from attestd.protocol.limits import MAX_FINDINGS
 from attestd.protocol.reasons import Reason
 
 FIRMWARE_REGISTERS: Final = frozenset(range(8))
@@ -384,7 +385,7 @@ def _refused_file(entry: RuntimeEntry, tier: Tier) -> FindingDetail:
         tier,
         "file-system",
         RUNTIME_REGISTER,
-        entry.index,
+        entry.number,
     )
 
 

@@ -1,465 +1,95 @@
-"""Events become components: what a person would say was measured, and how much of that is proved.
+"""Events become components, in the order of the log.
 
-A claim follows from the register and from content that the event's digest vouches for. What a digest does not vouch for
-(the event's type, the name of a file, GRUB's prefix) may choose a claim only among claims of the same register that a profile
-cannot ignore, so that lying about it wins nothing: the digest still has to be an accepted one (E01). An event for which no
-rule below fits is an `unknown-event`. Assumes events of a register that the quote explains.
-PC client platform firmware profile 1.06, 3.3.4 (what belongs into which register) and 10.4.
+Proves for each event which of its data is what was hashed. Assumes events of registers that the quote explains. What an
+event means is decided in claims.py; what was decided for the same event before is remembered, since a fleet boots the same
+images: the memo is of a pure function, bounded, and can only be slow or fast, never wrong.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from hashlib import sha256
-from struct import Struct
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from operator import attrgetter
 from typing import Final, NamedTuple
 
+from attestd.evidence.claims import IMAGES, MUST_HASH, Place, Seen, printable, read_event
 from attestd.evidence.types import Component
-from attestd.tpm.devicepath import device_path_text
-from attestd.tpm.errors import Malformed
-from attestd.tpm.eventdata import (
-    parse_crtm_version,
-    parse_firmware_blob,
-    parse_gpt,
-    parse_image_load,
-    parse_ipl,
-    parse_post_code,
-    parse_separator,
-    parse_text,
-    parse_variable,
-)
+from attestd.protocol.limits import EVENT_MEMO_DATA, EVENT_MEMO_ENTRIES
+from attestd.tpm.eventdata import IPL_PREFIXES
 from attestd.tpm.eventlog import Event
-from attestd.tpm.eventtypes import EventType as T
-from attestd.tpm.eventtypes import event_type_name
-from attestd.tpm.measured import Measured, measured
-from attestd.tpm.signaturelist import parse_signature_lists
+from attestd.tpm.eventtypes import EventType
+from attestd.tpm.measured import measured
 
-IMAGES: Final = frozenset({T.EFI_BOOT_SERVICES_APPLICATION, T.EFI_BOOT_SERVICES_DRIVER, T.EFI_RUNTIME_SERVICES_DRIVER})
-MUST_HASH: Final = frozenset(
-    {
-        T.SEPARATOR,
-        T.EFI_ACTION,
-        T.EFI_VARIABLE_DRIVER_CONFIG,
-        T.EFI_VARIABLE_BOOT,
-        T.EFI_VARIABLE_BOOT2,
-        T.EFI_VARIABLE_AUTHORITY,
-        T.EFI_GPT_EVENT,
-        T.EFI_GPT_EVENT2,
-    }
-)
-"""Types whose data is what is hashed, on every UEFI machine whose log was ever seen to replay."""
-EXIT_BOOT_SERVICES: Final = "Exit Boot Services"
-
-_GLOBAL: Final = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
-_SECURITY: Final = "d719b2cb-3d3a-4596-a3bc-dad00e67656f"
-_DATABASES: Final = {
-    (_GLOBAL, "PK"): "secure-boot-pk",
-    (_GLOBAL, "KEK"): "secure-boot-kek",
-    (_SECURITY, "db"): "secure-boot-db",
-    (_SECURITY, "dbx"): "secure-boot-dbx",
+_IPL: Final = int(EventType.IPL)
+_NO_ACTION: Final = int(EventType.NO_ACTION)
+_CONTENT_ELSEWHERE: Final = IMAGES | {
+    int(EventType.EFI_PLATFORM_FIRMWARE_BLOB),
+    int(EventType.EFI_PLATFORM_FIRMWARE_BLOB2),
+    int(EventType.EFI_HANDOFF_TABLES),
 }
-_MODES: Final = frozenset({"SetupMode", "AuditMode", "DeployedMode"})
-_FIRMWARE: Final = frozenset(
-    {
-        T.POST_CODE,
-        T.POST_CODE2,
-        T.S_CRTM_CONTENTS,
-        T.CPU_MICROCODE,
-        T.PLATFORM_CONFIG_FLAGS,
-        T.NONHOST_CODE,
-        T.NONHOST_CONFIG,
-        T.NONHOST_INFO,
-        T.EFI_PLATFORM_FIRMWARE_BLOB,
-        T.EFI_PLATFORM_FIRMWARE_BLOB2,
-        T.EFI_HANDOFF_TABLES,
-        T.EFI_HCRTM_EVENT,
-    }
-)
-_PLATFORM: Final = _FIRMWARE | {T.EFI_HANDOFF_TABLES2, T.TABLE_OF_DEVICES, T.EVENT_TAG, T.ACTION, T.COMPACT_HASH}
-_OPTION_ROM: Final = IMAGES | {
-    T.EFI_PLATFORM_FIRMWARE_BLOB,
-    T.EFI_PLATFORM_FIRMWARE_BLOB2,
-    T.NONHOST_CODE,
-    T.NONHOST_INFO,
-    T.EFI_SPDM_FIRMWARE_BLOB,
-}
-_LOADED_OPTIONS: Final = b"LOADED_IMAGE::LoadOptions"
-_LINUX_INITRD: Final = b"Linux initrd"
-_UKI_CLAIMS: Final = {".linux": "kernel", ".initrd": "initrd", ".cmdline": "kernel-command-line"}
-_LOAD_OPTION: Final = Struct("<IH")
-_COMMAND_LINES: Final = (b"kernel_cmdline: ", b"grub_kernel_cmdline ")
+_FILE_REGISTERS: Final = frozenset({9, 14})
+_COMMAND_REGISTER, _BOOT_REGISTER, _UNIFIED_KERNEL_REGISTER = 8, 4, 11
+_FIELDS: Final = attrgetter("index", "pcr", "type", "digests", "data")
+_GRUB_PREFIXES: Final = tuple(prefix.encode() for prefix in IPL_PREFIXES)
+_ANYWHERE: Final = Place()
 _SHOWN: Final = 256
 """Characters of a label: enough to find the component, short enough for a line."""
 
 
-class Reading(NamedTuple):
-    """What one event says: its claim, its proven value if any, and a label that is not yet escaped."""
+class Examined(NamedTuple):
+    """What one event is, without its place in the log. `altered`: its data should hash to its digest and does not."""
 
     claim: str
     value: str | None
     label: str
-
-
-@dataclass(slots=True)
-class _Boot:
-    """Where one pass over the log stands, register by register, so that only proven order counts."""
-
-    separated: set[int]
-    loader_seen: bool = False
-    section: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """One event with what its digest vouches for."""
-
-    event: Event
-    proof: Measured | None
-    boot: _Boot
-
-    @property
-    def type(self) -> int:
-        return self.event.type
-
-    @property
-    def whole(self) -> bytes | None:
-        """Return the data if the digest vouches for all of it."""
-        return self.proof.data if self.proof is not None and self.proof.form == "data" else None
+    altered: bool
 
 
 def components(events: Iterable[Event], bank: str, *, registers: frozenset[int]) -> Iterator[tuple[Component, bool]]:
     """Yield a component for every event that extended one of the registers, and whether its data was altered.
 
-    Altered means that data of this type is what is hashed, and that this data is not. *Assumes* that the quote explains
-    the registers by these events.
+    *Assumes* that the quote explains the registers by these events.
     """
-    boot = _Boot(set())
-    for event in events:
-        if event.pcr not in registers or event.type == T.NO_ACTION:
+    places = {_BOOT_REGISTER: _ANYWHERE, _UNIFIED_KERNEL_REGISTER: _ANYWHERE}
+    for number, pcr, kind, digests, data in map(_FIELDS, events):
+        if pcr not in registers or kind == _NO_ACTION:
             continue
-        digest = dict(event.digests).get(bank)
-        if digest is None:
-            continue
-        seen = _Seen(event, measured(event, bank), boot)
-        reading = _read(seen)
-        label = printable(reading.label)[:_SHOWN]
-        component = Component(reading.claim, event.pcr, event.index, digest, reading.value, label)
-        yield component, seen.proof is None and _must_hash(event)
+        for name, digest in digests:  # noqa: B007 - used behind the loop
+            if name == bank:
+                break
+        else:
+            continue  # not extended in this bank
+        place = places.get(pcr, _ANYWHERE)
+        run = _remembered if len(data) <= EVENT_MEMO_DATA else _examine
+        found = run(pcr, kind, digest, data, bank, place)
+        if pcr in places:
+            places[pcr] = _next_place(place, found)
+        yield Component(found.claim, pcr, number, digest, found.value, found.label), found.altered
+
+
+def _next_place(place: Place, found: Examined) -> Place:
+    return Place(
+        place.separated or found.claim == "separator",
+        place.loader_seen or found.claim == "loader",
+        # A section's content follows its name and nothing else does.
+        found.value if found.claim == "uki-section" else None,
+    )
+
+
+def _examine(pcr: int, kind: int, digest: bytes, data: bytes, bank: str, place: Place) -> Examined:
+    event = Event(0, pcr, kind, ((bank, digest),), data)
+    proof = None if _is_about_something_else(event) else measured(event, bank)
+    claim, value, label = read_event(Seen(event, proof, place))
+    return Examined(claim, value, printable(label[:_SHOWN]), proof is None and _must_hash(event))
+
+
+_remembered = lru_cache(maxsize=EVENT_MEMO_ENTRIES)(_examine)
+
+
+def _is_about_something_else(event: Event) -> bool:
+    """Return whether the digest is that of an image, a firmware volume or a file: hashing the data would be in vain."""
+    return event.type in _CONTENT_ELSEWHERE or (event.type == _IPL and event.pcr in _FILE_REGISTERS)
 
 
 def _must_hash(event: Event) -> bool:
-    return event.type in MUST_HASH or (event.pcr == 8 and event.type == T.IPL and event.data.startswith(_COMMAND_LINES))
-
-
-def printable(text: str) -> str:
-    """Return text with everything escaped that is not printable (E11)."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
-
-
-def _read(seen: _Seen) -> Reading:
-    event = seen.event
-    if event.type == T.SEPARATOR:
-        return _separator(seen)
-    reader = _READERS.get(event.pcr)
-    found = reader(seen) if reader is not None else None
-    return found or Reading("unknown-event", _hexadecimal(seen.whole), _type_label(event))
-
-
-def _separator(seen: _Seen) -> Reading:
-    if seen.whole is None:
-        return Reading("unknown-event", None, "a separator with other data")
-    seen.boot.separated.add(seen.event.pcr)
-    meaning = parse_separator(seen.whole)
-    return Reading("separator", seen.whole.hex() if meaning == "other" else meaning, f"separator ({meaning})")
-
-
-def _firmware_code(seen: _Seen) -> Reading | None:
-    """PCR 0: the firmware itself, and the version it says it has."""
-    if seen.type == T.S_CRTM_VERSION:
-        text = parse_crtm_version(seen.event.data) or "(empty)"
-        return Reading("firmware-version", text if seen.whole is not None else None, text)
-    if seen.type in _FIRMWARE:
-        return Reading("firmware", _hexadecimal(seen.whole), _firmware_label(seen.event))
-    return None
-
-
-def _platform_config(seen: _Seen) -> Reading | None:
-    """PCR 1: boot variables, and whatever else describes the platform."""
-    if seen.type in (T.EFI_VARIABLE_BOOT, T.EFI_VARIABLE_BOOT2):
-        return _boot_variable(seen)
-    if seen.type == T.EFI_VARIABLE_DRIVER_CONFIG:
-        return _configuration_variable(seen, "platform-config")
-    if seen.type in _PLATFORM:
-        return Reading("platform-config", _hexadecimal(seen.whole), _firmware_label(seen.event))
-    return None
-
-
-def _boot_variable(seen: _Seen) -> Reading | None:
-    if seen.proof is None:
-        return None
-    variable = parse_variable(seen.event.data)
-    # Where only the value is vouched for, the name is a claim; nothing in this register is code, so it decides nothing more.
-    if variable.name == "BootOrder":
-        data = variable.data
-        order = ",".join(f"{int.from_bytes(data[i : i + 2], 'little'):04x}" for i in range(0, len(data), 2))
-        return Reading("boot-order", order, f"BootOrder {order}")
-    text = _load_option(variable.data)
-    return Reading("boot-entry", text, f"{variable.name}: {text}")
-
-
-def _load_option(data: bytes) -> str:
-    """Return EFI_LOAD_OPTION as one line (UEFI 2.10, 3.1.3): description, path, attributes, optional data.
-
-    The entry's number is left out: firmware renumbers entries.
-    """
-    if len(data) < _LOAD_OPTION.size:
-        return f"hex {data.hex()}"
-    attributes, size = _LOAD_OPTION.unpack_from(data)
-    end = next((i for i in range(_LOAD_OPTION.size, len(data) - 1, 2) if data[i : i + 2] == b"\0\0"), None)
-    if end is None:
-        return f"hex {data.hex()}"
-    try:
-        description = data[_LOAD_OPTION.size : end].decode("utf-16-le")
-        path = device_path_text(data[end + 2 : end + 2 + size])
-    except (UnicodeDecodeError, Malformed):
-        return f"hex {data.hex()}"
-    optional = data[end + 2 + size :].hex()
-    return " ".join(part for part in (description, path, f"attributes={attributes:#x}", optional) if part)
-
-
-def _configuration_variable(seen: _Seen, claim: str) -> Reading | None:
-    if seen.whole is None:
-        return None
-    variable = parse_variable(seen.whole)
-    value = f"{variable.name}={variable.data.hex()}"
-    return Reading(claim, value, value)
-
-
-def _option_rom(seen: _Seen) -> Reading | None:
-    """PCR 2: code that is not the platform maker's."""
-    if seen.type in _OPTION_ROM:
-        return Reading("option-rom", None, _image_label(seen.event))
-    return _adapter_config(seen)
-
-
-def _adapter_config(seen: _Seen) -> Reading | None:
-    """PCR 3, and what is not code in PCR 2: an adapter's configuration."""
-    if seen.type == T.EFI_VARIABLE_DRIVER_CONFIG:
-        return _configuration_variable(seen, "option-rom-config")
-    if seen.type in _PLATFORM or seen.type in (T.EFI_SPDM_FIRMWARE_CONFIG, T.EFI_VARIABLE_BOOT):
-        return Reading("option-rom-config", _hexadecimal(seen.whole), _firmware_label(seen.event))
-    return None
-
-
-def _boot_manager(seen: _Seen) -> Reading | None:
-    """PCR 4: what firmware says it boots, and every image that was started."""
-    action = _action(seen)
-    if action is not None:
-        return action
-    if seen.type not in IMAGES:
-        return None
-    # The first image behind the separator is the operating system's; firmware's own applications come before it.
-    first = seen.event.pcr in seen.boot.separated and not seen.boot.loader_seen
-    seen.boot.loader_seen = seen.boot.loader_seen or first
-    return Reading("loader" if first else "application", None, _image_label(seen.event))
-
-
-def _action(seen: _Seen) -> Reading | None:
-    if seen.type not in (T.EFI_ACTION, T.ACTION, T.OMIT_BOOT_DEVICE_EVENTS) or seen.whole is None:
-        return None
-    try:
-        text = parse_text(seen.whole)
-    except Malformed:
-        return None
-    return Reading("exit-boot-services" if text.startswith(EXIT_BOOT_SERVICES) else "boot-action", text, text)
-
-
-def _boot_configuration(seen: _Seen) -> Reading | None:
-    """PCR 5: the partition table, the hand-over, the boot manager's configuration file."""
-    if seen.type in (T.EFI_GPT_EVENT, T.EFI_GPT_EVENT2) and seen.whole is not None:
-        table = parse_gpt(seen.whole)
-        lines = [f"disk {table.disk_guid}"]
-        lines += [
-            f"{part.type_guid} {part.guid} {part.first}-{part.last} {part.attributes:x} {part.name}"
-            for part in table.partitions
-        ]
-        return Reading("gpt", "\n".join(lines), f"partition table of disk {table.disk_guid}")
-    if seen.type in (T.EFI_VARIABLE_BOOT, T.EFI_VARIABLE_BOOT2):
-        return _boot_variable(seen)
-    if seen.type in (T.EVENT_TAG, T.IPL):
-        return Reading("boot-file", _hexadecimal(seen.whole), _text_label(seen.event))
-    return _action(seen)
-
-
-def _management(seen: _Seen) -> Reading | None:
-    """PCR 6: the platform maker's own."""
-    return Reading("management", _hexadecimal(seen.whole), _firmware_label(seen.event))
-
-
-def _secure_boot(seen: _Seen) -> Reading | None:
-    """PCR 7: the policy of Secure Boot, and who vouched for what was started."""
-    if seen.type == T.EFI_VARIABLE_DRIVER_CONFIG and seen.whole is not None:
-        return _secure_boot_variable(seen.whole)
-    if seen.type == T.EFI_VARIABLE_AUTHORITY and seen.whole is not None:
-        variable = parse_variable(seen.whole)
-        if variable.name in ("SbatLevel", "MokListTrusted"):
-            content = variable.data.rstrip(b"\0").decode("ascii", "backslashreplace")
-        else:
-            # EFI_SIGNATURE_DATA: the owner's GUID and the certificate; shim logs the certificate alone.
-            body = variable.data[16:] if variable.guid == _SECURITY else variable.data
-            content = f"sha256:{sha256(body).hexdigest()}"
-        value = f"{variable.name} {content}"
-        return Reading("secure-boot-authority", value, value)
-    return _action(seen)
-
-
-def _secure_boot_variable(data: bytes) -> Reading | None:
-    variable = parse_variable(data)
-    name = (variable.guid, variable.name)
-    if name == (_GLOBAL, "SecureBoot"):
-        # Firmware without keys logs an empty variable or a zero: both mean that nothing is enforced.
-        on = variable.data == b"\x01"
-        return Reading("secure-boot", "enabled" if on else "disabled", f"SecureBoot {'on' if on else 'off'}")
-    if name in _DATABASES:
-        return Reading(_DATABASES[name], _signatures(variable.data), f"{variable.name} of {len(variable.data)} bytes")
-    if variable.guid == _GLOBAL and variable.name in _MODES:
-        value = f"{variable.name}={variable.data.hex()}"
-        return Reading("secure-boot-mode", value, value)
-    return None
-
-
-def _signatures(data: bytes) -> str:
-    """Return a signature database as lines: the type and the SHA-256 of a certificate, or the digest itself."""
-    lines = [
-        f"{entry.type} {item.owner or '-'} "
-        + (f"sha256:{sha256(item.data).hexdigest()}" if entry.type in ("x509", "rsa2048") else item.data.hex())
-        for entry in parse_signature_lists(data)
-        for item in entry.signatures
-    ]
-    return "\n".join(lines) or "(empty)"
-
-
-def _loader_commands(seen: _Seen) -> Reading | None:
-    """PCR 8: what GRUB ran and with which command line it starts the kernel; systemd-boot's command line."""
-    if seen.type != T.IPL:
-        return None
-    if seen.proof is not None and seen.proof.form == "text":
-        text = seen.proof.data.decode("utf-8", "backslashreplace")
-        # The prefix is a mere claim, as is which of the two claims it chooses: neither of them can be ignored.
-        line = seen.event.data.startswith(_COMMAND_LINES)
-        return Reading("kernel-command-line" if line else "grub-command", text, text)
-    if seen.whole is not None:
-        text = parse_ipl(seen.whole).text
-        return Reading("kernel-command-line", text, text)
-    return Reading("kernel-command-line", None, _text_label(seen.event))
-
-
-def _loaded_files(seen: _Seen) -> Reading | None:
-    """PCR 9: the files that GRUB read, and what the kernel's own start code was handed.
-
-    The digest is that of a content that the log does not have; the name chooses among claims that cannot be ignored.
-    """
-    if seen.type == T.EVENT_TAG:
-        if _LOADED_OPTIONS in seen.event.data:
-            return Reading("kernel-command-line", None, "the command line handed to the kernel")
-        if _LINUX_INITRD in seen.event.data:
-            return Reading("initrd", None, "the initial ramdisk handed to the kernel")
-        return Reading("boot-file", None, _text_label(seen.event))
-    if seen.type != T.IPL:
-        return None
-    label = _text_label(seen.event)
-    name = label.rstrip().rpartition("/")[2].lower()
-    if name.startswith(("vmlinuz", "bzimage", "linux", "image", "kernel", "grub_linux")):
-        return Reading("kernel", None, label)
-    return Reading("initrd" if name.startswith(("initr", "grub_initrd")) else "boot-file", None, label)
-
-
-def _unified_kernel(seen: _Seen) -> Reading | None:
-    """PCR 11: systemd's stub extends each section's name and then its content, so a content's name is proven by order."""
-    section, seen.boot.section = seen.boot.section, None
-    if seen.type != T.IPL:
-        return None
-    if section is not None:
-        return Reading(_UKI_CLAIMS.get(section, "uki-section"), None, f"{section} of the unified kernel image")
-    if seen.proof is None or seen.proof.form != "section-name":
-        return None
-    name = seen.proof.data.rstrip(b"\0").decode("ascii", "backslashreplace")
-    seen.boot.section = name
-    return Reading("uki-section", name, f"section name {name}")
-
-
-def _kernel_parameters(seen: _Seen) -> Reading | None:
-    """PCR 12: a command line from outside the unified kernel image; credentials."""
-    if seen.type not in (T.IPL, T.EVENT_TAG):
-        return None
-    if seen.type == T.IPL and seen.whole is not None:
-        text = parse_ipl(seen.whole).text
-        return Reading("kernel-command-line", text, text)
-    return Reading("system-extension", None, _text_label(seen.event))
-
-
-def _system_extensions(seen: _Seen) -> Reading | None:
-    """PCR 13: system extensions handed to the kernel."""
-    return Reading("system-extension", None, _text_label(seen.event)) if seen.type in (T.IPL, T.EVENT_TAG) else None
-
-
-def _machine_owner_keys(seen: _Seen) -> Reading | None:
-    """PCR 14: shim's lists and states, each a digest of a variable's content."""
-    return Reading("mok", None, _text_label(seen.event)) if seen.type == T.IPL else None
-
-
-_READERS: Final[dict[int, Callable[[_Seen], Reading | None]]] = {
-    0: _firmware_code,
-    1: _platform_config,
-    2: _option_rom,
-    3: _adapter_config,
-    4: _boot_manager,
-    5: _boot_configuration,
-    6: _management,
-    7: _secure_boot,
-    8: _loader_commands,
-    9: _loaded_files,
-    11: _unified_kernel,
-    12: _kernel_parameters,
-    13: _system_extensions,
-    14: _machine_owner_keys,
-}
-
-
-def _hexadecimal(data: bytes | None) -> str | None:
-    return None if data is None else f"hex {data.hex()}"
-
-
-def _type_label(event: Event) -> str:
-    return f"{event_type_name(event.type)} in PCR {event.pcr}"
-
-
-def _firmware_label(event: Event) -> str:
-    try:
-        if event.type in (T.POST_CODE, T.POST_CODE2):
-            found = parse_post_code(event.data)
-        elif event.type in (T.EFI_PLATFORM_FIRMWARE_BLOB, T.EFI_PLATFORM_FIRMWARE_BLOB2):
-            found = parse_firmware_blob(event.data)
-        else:
-            found = parse_text(event.data)
-    except Malformed:
-        return _type_label(event)
-    if isinstance(found, str):
-        return found or _type_label(event)
-    return f"{found.description or 'firmware volume'} at {found.base:#x}, {found.length} bytes"
-
-
-def _image_label(event: Event) -> str:
-    try:
-        path = parse_image_load(event.data).device_path if event.type in IMAGES else ""
-    except Malformed:
-        path = ""
-    return path or _firmware_label(event)
-
-
-def _text_label(event: Event) -> str:
-    try:
-        return parse_ipl(event.data).text or _type_label(event)
-    except Malformed:
-        return _type_label(event)
+    if event.type in MUST_HASH:
+        return True
+    return event.pcr == _COMMAND_REGISTER and event.type == _IPL and event.data.startswith(_GRUB_PREFIXES)

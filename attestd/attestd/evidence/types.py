@@ -6,7 +6,7 @@ Every value here is frozen and holds only tuples, frozensets and bytes, so that 
 """
 
 from dataclasses import InitVar, dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from attestd.protocol.reasons import Reason
 
@@ -48,8 +48,7 @@ class QuoteFacts:
     attest_digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Component:
+class Component(NamedTuple):
     """One measured thing of the boot: what claim it makes, and by which event of which register.
 
     `digest` is what was extended, in the quoted bank. `value` is decoded text (or hex of binary data), and is present ONLY
@@ -97,11 +96,10 @@ class BootFacts:
     findings: tuple[EvidenceFinding, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RuntimeEntry:
-    """One file the kernel measured: `path` as the kernel wrote it, and the digest of its content."""
+class RuntimeEntry(NamedTuple):
+    """One file the kernel measured: `path` as the kernel wrote it, and the digest of its content. There can be 100,000."""
 
-    index: int
+    number: int
     path: bytes
     algorithm: str
     digest: bytes

@@ -79,6 +79,11 @@ MAX_SIGNATURES: Final = 16_384
 MAX_PARTITIONS: Final = 256
 """Entries of one GPT event: tables are made for 128."""
 
+EVENT_MEMO_ENTRIES: Final = 8192
+"""Examined events that are remembered: those of some tens of different images. What is remembered can be forgotten."""
+EVENT_MEMO_DATA: Final = 4 * KIB
+"""Bytes of data of an event that is remembered; with the entries above at most 32 MiB."""
+
 # --- Runtime list ---------------------------------------------------------------------------------------------------
 MAX_IMA_LIST: Final = 8 * MIB
 """Bytes of a runtime list in one message; a longer list is sent in parts by offset."""
@@ -94,6 +99,8 @@ MAX_PROFILE_DOCUMENT: Final = 4 * MIB
 """Bytes of a profile's canonical document: 20,000 allow-list entries."""
 MAX_PATTERN: Final = 256
 """Characters of one pattern in a profile. Patterns are globs that match in linear time; regular expressions are not offered."""
+MAX_FINDINGS: Final = 256
+"""Findings of one result, as many as the protocol's messages carry; 100,000 strange files have said all by then."""
 MAX_INVENTORY_ROWS: Final = 250_000
 """Rows of one inventory change."""
 

@@ -1,0 +1,462 @@
+"""What a person would say one event measured, and how much of that is proved; one reader for each register.
+
+A claim follows from the register and from content that the event's digest vouches for. What a digest does not vouch for
+(the event's type, the name of a file, GRUB's prefix) may choose a claim only among claims of the same register that a profile
+cannot ignore, so that lying about it wins nothing: the digest still has to be an accepted one (E01). An event for which no
+rule below fits is an `unknown-event`.
+PC client platform firmware profile 1.06, 3.3.4 (what belongs into which register) and 10.4.
+"""
+
+from collections.abc import Callable
+from hashlib import sha256
+from struct import Struct
+from typing import Final, NamedTuple
+
+from attestd.tpm.devicepath import device_path_text
+from attestd.tpm.errors import Malformed
+from attestd.tpm.eventdata import (
+    parse_crtm_version,
+    parse_firmware_blob,
+    parse_gpt,
+    parse_image_load,
+    parse_ipl,
+    parse_post_code,
+    parse_separator,
+    parse_text,
+    parse_variable,
+)
+from attestd.tpm.eventlog import Event
+from attestd.tpm.eventtypes import EventType as T
+from attestd.tpm.eventtypes import event_type_name
+from attestd.tpm.measured import Measured
+from attestd.tpm.signaturelist import parse_signature_lists
+
+# As plain integers: comparing with a member of an enumeration costs more than all else here.
+_ACTION: Final = int(T.ACTION)
+_EFI_ACTION: Final = int(T.EFI_ACTION)
+_EFI_GPT_EVENT: Final = int(T.EFI_GPT_EVENT)
+_EFI_GPT_EVENT2: Final = int(T.EFI_GPT_EVENT2)
+_EFI_PLATFORM_FIRMWARE_BLOB: Final = int(T.EFI_PLATFORM_FIRMWARE_BLOB)
+_EFI_PLATFORM_FIRMWARE_BLOB2: Final = int(T.EFI_PLATFORM_FIRMWARE_BLOB2)
+_EFI_SPDM_FIRMWARE_CONFIG: Final = int(T.EFI_SPDM_FIRMWARE_CONFIG)
+_EFI_VARIABLE_AUTHORITY: Final = int(T.EFI_VARIABLE_AUTHORITY)
+_EFI_VARIABLE_BOOT: Final = int(T.EFI_VARIABLE_BOOT)
+_EFI_VARIABLE_BOOT2: Final = int(T.EFI_VARIABLE_BOOT2)
+_EFI_VARIABLE_DRIVER_CONFIG: Final = int(T.EFI_VARIABLE_DRIVER_CONFIG)
+_EVENT_TAG: Final = int(T.EVENT_TAG)
+_IPL: Final = int(T.IPL)
+_NO_ACTION: Final = int(T.NO_ACTION)
+_OMIT_BOOT_DEVICE_EVENTS: Final = int(T.OMIT_BOOT_DEVICE_EVENTS)
+_POST_CODE: Final = int(T.POST_CODE)
+_POST_CODE2: Final = int(T.POST_CODE2)
+_SEPARATOR: Final = int(T.SEPARATOR)
+_S_CRTM_VERSION: Final = int(T.S_CRTM_VERSION)
+
+IMAGES: Final = frozenset({T.EFI_BOOT_SERVICES_APPLICATION, T.EFI_BOOT_SERVICES_DRIVER, T.EFI_RUNTIME_SERVICES_DRIVER})
+_CONTENT_ELSEWHERE: Final = IMAGES | {T.EFI_PLATFORM_FIRMWARE_BLOB, T.EFI_PLATFORM_FIRMWARE_BLOB2, T.EFI_HANDOFF_TABLES}
+_FILE_REGISTERS: Final = frozenset({9, 14})
+MUST_HASH: Final = frozenset(
+    {
+        T.SEPARATOR,
+        T.EFI_ACTION,
+        T.EFI_VARIABLE_DRIVER_CONFIG,
+        T.EFI_VARIABLE_BOOT,
+        T.EFI_VARIABLE_BOOT2,
+        T.EFI_VARIABLE_AUTHORITY,
+        T.EFI_GPT_EVENT,
+        T.EFI_GPT_EVENT2,
+    }
+)
+"""Types whose data is what is hashed, on every UEFI machine whose log was ever seen to replay."""
+EXIT_BOOT_SERVICES: Final = "Exit Boot Services"
+
+_GLOBAL: Final = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
+_SECURITY: Final = "d719b2cb-3d3a-4596-a3bc-dad00e67656f"
+_DATABASES: Final = {
+    (_GLOBAL, "PK"): "secure-boot-pk",
+    (_GLOBAL, "KEK"): "secure-boot-kek",
+    (_SECURITY, "db"): "secure-boot-db",
+    (_SECURITY, "dbx"): "secure-boot-dbx",
+}
+_MODES: Final = frozenset({"SetupMode", "AuditMode", "DeployedMode"})
+_FIRMWARE: Final = frozenset(
+    {
+        T.POST_CODE,
+        T.POST_CODE2,
+        T.S_CRTM_CONTENTS,
+        T.CPU_MICROCODE,
+        T.PLATFORM_CONFIG_FLAGS,
+        T.NONHOST_CODE,
+        T.NONHOST_CONFIG,
+        T.NONHOST_INFO,
+        T.EFI_PLATFORM_FIRMWARE_BLOB,
+        T.EFI_PLATFORM_FIRMWARE_BLOB2,
+        T.EFI_HANDOFF_TABLES,
+        T.EFI_HCRTM_EVENT,
+    }
+)
+_PLATFORM: Final = _FIRMWARE | {T.EFI_HANDOFF_TABLES2, T.TABLE_OF_DEVICES, T.EVENT_TAG, T.ACTION, T.COMPACT_HASH}
+_OPTION_ROM: Final = IMAGES | {
+    T.EFI_PLATFORM_FIRMWARE_BLOB,
+    T.EFI_PLATFORM_FIRMWARE_BLOB2,
+    T.NONHOST_CODE,
+    T.NONHOST_INFO,
+    T.EFI_SPDM_FIRMWARE_BLOB,
+}
+_LOADED_OPTIONS: Final = b"LOADED_IMAGE::LoadOptions"
+_LINUX_INITRD: Final = b"Linux initrd"
+_UKI_CLAIMS: Final = {".linux": "kernel", ".initrd": "initrd", ".cmdline": "kernel-command-line"}
+_LOAD_OPTION: Final = Struct("<IH")
+_COMMAND_LINES: Final = (b"kernel_cmdline: ", b"grub_kernel_cmdline ")
+
+
+class Reading(NamedTuple):
+    """What one event says: its claim, its proven value if any, and a label that is not yet escaped."""
+
+    claim: str
+    value: str | None
+    label: str
+
+
+class Place(NamedTuple):
+    """Where in its register an event stands, as far as that tells what it is; order within a register is proved.
+
+    `separated`: behind the separator. `loader_seen`: behind the first image that firmware started. `section`: the name that
+    systemd's stub extended directly before.
+    """
+
+    separated: bool = False
+    loader_seen: bool = False
+    section: str | None = None
+
+
+class Seen(NamedTuple):
+    """One event with what its digest vouches for."""
+
+    event: Event
+    proof: Measured | None
+    place: Place
+
+    @property
+    def type(self) -> int:
+        """Return the event's type, which nothing vouches for."""
+        return self.event.type
+
+    @property
+    def whole(self) -> bytes | None:
+        """Return the data if the digest vouches for all of it."""
+        return self.proof.data if self.proof is not None and self.proof.form == "data" else None
+
+
+def printable(text: str) -> str:
+    """Return text with everything escaped that is not printable (E11)."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def read_event(seen: Seen) -> Reading:
+    event = seen.event
+    if event.type == _SEPARATOR:
+        return _separator(seen)
+    reader = _READERS.get(event.pcr)
+    found = reader(seen) if reader is not None else None
+    return found or Reading("unknown-event", _hexadecimal(seen.whole), _type_label(event))
+
+
+def _separator(seen: Seen) -> Reading:
+    if seen.whole is None:
+        return Reading("unknown-event", None, "a separator with other data")
+    meaning = parse_separator(seen.whole)
+    return Reading("separator", seen.whole.hex() if meaning == "other" else meaning, f"separator ({meaning})")
+
+
+def _firmware_code(seen: Seen) -> Reading | None:
+    """PCR 0: the firmware itself, and the version it says it has."""
+    if seen.type == _S_CRTM_VERSION:
+        text = parse_crtm_version(seen.event.data) or "(empty)"
+        return Reading("firmware-version", text if seen.whole is not None else None, text)
+    if seen.type in _FIRMWARE:
+        return Reading("firmware", _hexadecimal(seen.whole), _firmware_label(seen.event))
+    return None
+
+
+def _platform_config(seen: Seen) -> Reading | None:
+    """PCR 1: boot variables, and whatever else describes the platform."""
+    if seen.type in (_EFI_VARIABLE_BOOT, _EFI_VARIABLE_BOOT2):
+        return _boot_variable(seen)
+    if seen.type == _EFI_VARIABLE_DRIVER_CONFIG:
+        return _configuration_variable(seen, "platform-config")
+    if seen.type in _PLATFORM:
+        return Reading("platform-config", _hexadecimal(seen.whole), _firmware_label(seen.event))
+    return None
+
+
+def _boot_variable(seen: Seen) -> Reading | None:
+    if seen.proof is None:
+        return None
+    variable = parse_variable(seen.event.data)
+    # Where only the value is vouched for, the name is a claim; nothing in this register is code, so it decides nothing more.
+    if variable.name == "BootOrder":
+        data = variable.data
+        order = ",".join(f"{int.from_bytes(data[i : i + 2], 'little'):04x}" for i in range(0, len(data), 2))
+        return Reading("boot-order", order, f"BootOrder {order}")
+    text = _load_option(variable.data)
+    return Reading("boot-entry", text, f"{variable.name}: {text}")
+
+
+def _load_option(data: bytes) -> str:
+    """Return EFI_LOAD_OPTION as one line (UEFI 2.10, 3.1.3): description, path, attributes, optional data.
+
+    The entry's number is left out: firmware renumbers entries.
+    """
+    if len(data) < _LOAD_OPTION.size:
+        return f"hex {data.hex()}"
+    attributes, size = _LOAD_OPTION.unpack_from(data)
+    end = next((i for i in range(_LOAD_OPTION.size, len(data) - 1, 2) if data[i : i + 2] == b"\0\0"), None)
+    if end is None:
+        return f"hex {data.hex()}"
+    try:
+        description = data[_LOAD_OPTION.size : end].decode("utf-16-le")
+        path = device_path_text(data[end + 2 : end + 2 + size])
+    except (UnicodeDecodeError, Malformed):
+        return f"hex {data.hex()}"
+    optional = data[end + 2 + size :].hex()
+    return " ".join(part for part in (description, path, f"attributes={attributes:#x}", optional) if part)
+
+
+def _configuration_variable(seen: Seen, claim: str) -> Reading | None:
+    if seen.whole is None:
+        return None
+    variable = parse_variable(seen.whole)
+    value = f"{variable.name}={variable.data.hex()}"
+    return Reading(claim, value, value)
+
+
+def _option_rom(seen: Seen) -> Reading | None:
+    """PCR 2: code that is not the platform maker's."""
+    if seen.type in _OPTION_ROM:
+        return Reading("option-rom", None, _image_label(seen.event))
+    return _adapter_config(seen)
+
+
+def _adapter_config(seen: Seen) -> Reading | None:
+    """PCR 3, and what is not code in PCR 2: an adapter's configuration."""
+    if seen.type == _EFI_VARIABLE_DRIVER_CONFIG:
+        return _configuration_variable(seen, "option-rom-config")
+    if seen.type in _PLATFORM or seen.type in (_EFI_SPDM_FIRMWARE_CONFIG, _EFI_VARIABLE_BOOT):
+        return Reading("option-rom-config", _hexadecimal(seen.whole), _firmware_label(seen.event))
+    return None
+
+
+def _boot_manager(seen: Seen) -> Reading | None:
+    """PCR 4: what firmware says it boots, and every image that was started."""
+    action = _action(seen)
+    if action is not None:
+        return action
+    if seen.type not in IMAGES:
+        return None
+    # The first image behind the separator is the operating system's; firmware's own applications come before it.
+    first = seen.place.separated and not seen.place.loader_seen
+    return Reading("loader" if first else "application", None, _image_label(seen.event))
+
+
+def _action(seen: Seen) -> Reading | None:
+    if seen.type not in (_EFI_ACTION, _ACTION, _OMIT_BOOT_DEVICE_EVENTS) or seen.whole is None:
+        return None
+    try:
+        text = parse_text(seen.whole)
+    except Malformed:
+        return None
+    return Reading("exit-boot-services" if text.startswith(EXIT_BOOT_SERVICES) else "boot-action", text, text)
+
+
+def _boot_configuration(seen: Seen) -> Reading | None:
+    """PCR 5: the partition table, the hand-over, the boot manager's configuration file."""
+    if seen.type in (_EFI_GPT_EVENT, _EFI_GPT_EVENT2) and seen.whole is not None:
+        table = parse_gpt(seen.whole)
+        lines = [f"disk {table.disk_guid}"]
+        lines += [
+            f"{part.type_guid} {part.guid} {part.first}-{part.last} {part.attributes:x} {part.name}"
+            for part in table.partitions
+        ]
+        return Reading("gpt", "\n".join(lines), f"partition table of disk {table.disk_guid}")
+    if seen.type in (_EFI_VARIABLE_BOOT, _EFI_VARIABLE_BOOT2):
+        return _boot_variable(seen)
+    if seen.type in (_EVENT_TAG, _IPL):
+        return Reading("boot-file", _hexadecimal(seen.whole), _text_label(seen.event))
+    return _action(seen)
+
+
+def _management(seen: Seen) -> Reading | None:
+    """PCR 6: the platform maker's own."""
+    return Reading("management", _hexadecimal(seen.whole), _firmware_label(seen.event))
+
+
+def _secure_boot(seen: Seen) -> Reading | None:
+    """PCR 7: the policy of Secure Boot, and who vouched for what was started."""
+    if seen.type == _EFI_VARIABLE_DRIVER_CONFIG and seen.whole is not None:
+        return _secure_boot_variable(seen.whole)
+    if seen.type == _EFI_VARIABLE_AUTHORITY and seen.whole is not None:
+        variable = parse_variable(seen.whole)
+        if variable.name in ("SbatLevel", "MokListTrusted"):
+            content = variable.data.rstrip(b"\0").decode("ascii", "backslashreplace")
+        else:
+            # EFI_SIGNATURE_DATA: the owner's GUID and the certificate; shim logs the certificate alone.
+            body = variable.data[16:] if variable.guid == _SECURITY else variable.data
+            content = f"sha256:{sha256(body).hexdigest()}"
+        value = f"{variable.name} {content}"
+        return Reading("secure-boot-authority", value, value)
+    return _action(seen)
+
+
+def _secure_boot_variable(data: bytes) -> Reading | None:
+    variable = parse_variable(data)
+    name = (variable.guid, variable.name)
+    if name == (_GLOBAL, "SecureBoot"):
+        # Firmware without keys logs an empty variable or a zero: both mean that nothing is enforced.
+        on = variable.data == b"\x01"
+        return Reading("secure-boot", "enabled" if on else "disabled", f"SecureBoot {'on' if on else 'off'}")
+    if name in _DATABASES:
+        # The list of what may not boot has hundreds of digests and no names: it is judged by its own digest alone.
+        value = _signatures(variable.data) if variable.name != "dbx" else None
+        return Reading(_DATABASES[name], value, f"{variable.name} of {len(variable.data)} bytes")
+    if variable.guid == _GLOBAL and variable.name in _MODES:
+        value = f"{variable.name}={variable.data.hex()}"
+        return Reading("secure-boot-mode", value, value)
+    return None
+
+
+def _signatures(data: bytes) -> str:
+    """Return a signature database as lines: the type and the SHA-256 of a certificate, or the digest itself."""
+    lines = [
+        f"{entry.type} {item.owner or '-'} "
+        + (f"sha256:{sha256(item.data).hexdigest()}" if entry.type in ("x509", "rsa2048") else item.data.hex())
+        for entry in parse_signature_lists(data)
+        for item in entry.signatures
+    ]
+    return "\n".join(lines) or "(empty)"
+
+
+def _loader_commands(seen: Seen) -> Reading | None:
+    """PCR 8: what GRUB ran and with which command line it starts the kernel; systemd-boot's command line."""
+    if seen.type != _IPL:
+        return None
+    if seen.proof is not None and seen.proof.form == "text":
+        text = seen.proof.data.decode("utf-8", "backslashreplace")
+        # The prefix is a mere claim, as is which of the two claims it chooses: neither of them can be ignored.
+        line = seen.event.data.startswith(_COMMAND_LINES)
+        return Reading("kernel-command-line" if line else "grub-command", text, text)
+    if seen.whole is not None:
+        text = parse_ipl(seen.whole).text
+        return Reading("kernel-command-line", text, text)
+    return Reading("kernel-command-line", None, _text_label(seen.event))
+
+
+def _loaded_files(seen: Seen) -> Reading | None:
+    """PCR 9: the files that GRUB read, and what the kernel's own start code was handed.
+
+    The digest is that of a content that the log does not have; the name chooses among claims that cannot be ignored.
+    """
+    if seen.type == _EVENT_TAG:
+        if _LOADED_OPTIONS in seen.event.data:
+            return Reading("kernel-command-line", None, "the command line handed to the kernel")
+        if _LINUX_INITRD in seen.event.data:
+            return Reading("initrd", None, "the initial ramdisk handed to the kernel")
+        return Reading("boot-file", None, _text_label(seen.event))
+    if seen.type != _IPL:
+        return None
+    label = _text_label(seen.event)
+    name = label.rstrip().rpartition("/")[2].lower()
+    if name.startswith(("vmlinuz", "bzimage", "linux", "image", "kernel", "grub_linux")):
+        return Reading("kernel", None, label)
+    return Reading("initrd" if name.startswith(("initr", "grub_initrd")) else "boot-file", None, label)
+
+
+def _unified_kernel(seen: Seen) -> Reading | None:
+    """PCR 11: systemd's stub extends each section's name and then its content, so a content's name is proven by order."""
+    section = seen.place.section
+    if seen.type != _IPL:
+        return None
+    if section is not None:
+        return Reading(_UKI_CLAIMS.get(section, "uki-section"), None, f"{section} of the unified kernel image")
+    if seen.proof is None or seen.proof.form != "section-name":
+        return None
+    name = seen.proof.data.rstrip(b"\0").decode("ascii", "backslashreplace")
+    return Reading("uki-section", name, f"section name {name}")
+
+
+def _kernel_parameters(seen: Seen) -> Reading | None:
+    """PCR 12: a command line from outside the unified kernel image; credentials."""
+    if seen.type not in (_IPL, _EVENT_TAG):
+        return None
+    if seen.type == _IPL and seen.whole is not None:
+        text = parse_ipl(seen.whole).text
+        return Reading("kernel-command-line", text, text)
+    return Reading("system-extension", None, _text_label(seen.event))
+
+
+def _system_extensions(seen: Seen) -> Reading | None:
+    """PCR 13: system extensions handed to the kernel."""
+    return Reading("system-extension", None, _text_label(seen.event)) if seen.type in (_IPL, _EVENT_TAG) else None
+
+
+def _machine_owner_keys(seen: Seen) -> Reading | None:
+    """PCR 14: shim's lists and states, each a digest of a variable's content."""
+    return Reading("mok", None, _text_label(seen.event)) if seen.type == _IPL else None
+
+
+_READERS: Final[dict[int, Callable[[Seen], Reading | None]]] = {
+    0: _firmware_code,
+    1: _platform_config,
+    2: _option_rom,
+    3: _adapter_config,
+    4: _boot_manager,
+    5: _boot_configuration,
+    6: _management,
+    7: _secure_boot,
+    8: _loader_commands,
+    9: _loaded_files,
+    11: _unified_kernel,
+    12: _kernel_parameters,
+    13: _system_extensions,
+    14: _machine_owner_keys,
+}
+
+
+def _hexadecimal(data: bytes | None) -> str | None:
+    return None if data is None else f"hex {data.hex()}"
+
+
+def _type_label(event: Event) -> str:
+    return f"{event_type_name(event.type)} in PCR {event.pcr}"
+
+
+def _firmware_label(event: Event) -> str:
+    try:
+        if event.type in (_POST_CODE, _POST_CODE2):
+            found = parse_post_code(event.data)
+        elif event.type in (_EFI_PLATFORM_FIRMWARE_BLOB, _EFI_PLATFORM_FIRMWARE_BLOB2):
+            found = parse_firmware_blob(event.data)
+        else:
+            found = parse_text(event.data)
+    except Malformed:
+        return _type_label(event)
+    if isinstance(found, str):
+        return found or _type_label(event)
+    return f"{found.description or 'firmware volume'} at {found.base:#x}, {found.length} bytes"
+
+
+def _image_label(event: Event) -> str:
+    try:
+        path = parse_image_load(event.data).device_path if event.type in IMAGES else ""
+    except Malformed:
+        path = ""
+    return path or _firmware_label(event)
+
+
+def _text_label(event: Event) -> str:
+    try:
+        return parse_ipl(event.data).text or _type_label(event)
+    except Malformed:
+        return _type_label(event)
