@@ -47,12 +47,13 @@ def read_endorsement(tpm: Connection, owner_auth: bytes) -> Endorsement:
 
 
 def _template(tpm: Connection, row: templates.EkTemplate, present: frozenset[int], owner_auth: bytes) -> bytes:
-    """Return the row's template, or the one that this manufacturer put beside its certificate."""
+    """Return the row's template with what this manufacturer put beside its certificate: a template, a nonce or both."""
+    area = row.public
     if row.template_index in present:
-        return nv_read(tpm, row.template_index, owner_auth) or row.public
+        area = nv_read(tpm, row.template_index, owner_auth) or area
     if row.nonce_index in present:
-        return templates.ek_template_with_nonce(row, nv_read(tpm, row.nonce_index, owner_auth))
-    return row.public
+        area = templates.ek_template_with_nonce(row, area, nv_read(tpm, row.nonce_index, owner_auth))
+    return area
 
 
 def split_chain(data: bytes) -> tuple[bytes, ...]:

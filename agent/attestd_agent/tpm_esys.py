@@ -104,8 +104,9 @@ class EsysTpm:
             try:
                 return bytes(tpm.run("activate_credential", ak, ek, blob, secret, **sessions))
             except TpmRefused as exc:
-                # The input was well formed: what it cannot open was made for another TPM or another AK.
-                if exc.code == "malformed_input":
+                # The input was well formed: what it cannot open was made for another TPM or another AK. Some chips
+                # call a failed RSA decryption FAILURE; one that really failed says so again at the next command.
+                if exc.code in ("malformed_input", "self_test_failed"):
                     raise TpmRefused("foreign_blob", str(exc), rc=exc.rc) from exc
                 raise
 

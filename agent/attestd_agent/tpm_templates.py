@@ -169,15 +169,18 @@ SEALED_DATA: Final = (
 )
 
 
-def ek_template_with_nonce(template: EkTemplate, nonce: bytes) -> bytes:
-    """Return the TPMT_PUBLIC of a low-range template whose unique field starts with the manufacturer's nonce.
+def ek_template_with_nonce(template: EkTemplate, area: bytes, nonce: bytes) -> bytes:
+    """Return the TPMT_PUBLIC ``area`` of a low-range EK with the manufacturer's nonce at the start of its unique field.
 
+    An area that does not end with this template's empty unique field stays as it is: it has a unique value already.
     Source: EK Credential Profile 2.5, 2.2.1.4 (EK nonce). A nonce longer than the field is cut, as the field is.
     """
     size = template.unique_size
-    tail = _sized(bytes(size)) if template.name == "L-1" else _sized(bytes(size)) * 2
-    filled = tail[:2] + nonce[:size].ljust(size, b"\0") + tail[2 + size :]
-    return template.public[: -len(tail)] + filled
+    empty = _sized(bytes(size)) if template.name == "L-1" else _sized(bytes(size)) * 2
+    if not area.endswith(empty):
+        return area
+    filled = empty[:2] + nonce[:size].ljust(size, b"\0") + empty[2 + size :]
+    return area[: -len(empty)] + filled
 
 
 def pcr_selection(bank: int, pcrs: tuple[int, ...]) -> bytes:

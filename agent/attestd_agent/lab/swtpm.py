@@ -127,8 +127,9 @@ class SoftwareTpm:
         self._end_of_life()
 
     def _wait_until_listening(self) -> None:
+        """Return when both sockets take connections; that a socket's file exists is too early."""
         deadline = time.monotonic() + START_SECONDS
-        while not (self._socket.exists() and self._control.exists()):
+        while not (_listens(self._socket) and _listens(self._control)):
             if not self.running or time.monotonic() > deadline:
                 log = self.directory / "swtpm.log"
                 detail = log.read_text(errors="replace")[-400:] if log.exists() else ""
@@ -170,6 +171,11 @@ def _socket_directory(directory: Path) -> Path:
     if len(os.fsencode(directory / "tpm.ctrl")) <= _MAX_SOCKET_PATH:
         return directory
     return Path(tempfile.mkdtemp(prefix="lab-tpm-"))
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as link:
+        return link.connect_ex(str(path)) == 0
 
 
 def _remove(sockets: Path, directory: Path) -> None:
