@@ -1,0 +1,78 @@
+"""What a command says when it succeeds: one JSON document for programs, or tables and lines for people.
+
+Every cell is text and never markup, so that nothing a device chose is interpreted. rich is imported when it is needed.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from attestd.cli.text import plain
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+STYLES = {
+    "trusted": "green",
+    "admitted": "cyan",
+    "pending": "yellow",
+    "suspect": "yellow",
+    "untrusted": "red",
+    "expired": "red",
+    "banned": "red",
+    "retired": "dim",
+}
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """Return a console that colours nothing by itself."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True, stderr=stderr)
+
+
+def answer(document: Any, render: Callable[["Console"], None], *, as_json: bool) -> None:
+    """Print the document as JSON, or let `render` show it."""
+    if as_json:
+        print(json.dumps(document, indent=2, ensure_ascii=True))
+    else:
+        render(console())
+
+
+def show_table(console: "Console", columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
+    """Print a table, or the sentence `empty` where it has no rows. A state is shown in its colour."""
+    from rich.table import Table
+    from rich.text import Text
+
+    lines = list(rows)
+    if not lines:
+        console.print(Text(empty))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(Text(column), overflow="fold")
+    for line in lines:
+        cells = [plain("-" if cell is None else cell) for cell in line]
+        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in cells))
+    console.print(table, soft_wrap=False)
+
+
+def show_fields(console: "Console", fields: Iterable[tuple[str, object]]) -> None:
+    """Print names and values in two columns."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in fields:
+        shown = plain("-" if value is None else value)
+        table.add_row(Text(name), Text(shown, style=STYLES.get(shown, "")))
+    console.print(table, soft_wrap=False)
+
+
+def show_line(console: "Console", text: str, *, style: str = "") -> None:
+    """Print one line of text, never markup."""
+    from rich.text import Text
+
+    console.print(Text(plain(text, longest=2_000), style=style))
