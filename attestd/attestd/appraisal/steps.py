@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from attestd.appraisal.policy import Check, ClaimPolicy, Profile, Tier, Violations, rule_accepts
 from attestd.appraisal.result import Category, ClaimVerdict, FindingDetail
+from attestd.evidence.runtime import OPAQUE
 from attestd.evidence.types import AuthenticatedEvidence, BootFacts, Component, RuntimeEntry, RuntimeFacts
 from attestd.protocol.limits import MAX_FINDINGS
 from attestd.protocol.reasons import Reason
@@ -347,7 +348,10 @@ def _no_runtime(case: DeviceCase, check: Check, tier: Tier) -> Iterator[FindingD
 
 
 def _aggregate(runtime: RuntimeFacts) -> Iterator[FindingDetail]:
-    if runtime.boot_aggregate in ("matches", "earlier"):
+    if runtime.boot_aggregate in ("matches", "earlier", "unverified"):
+        # Unverified costs nothing: the one quote that covers PCR 10 covers the boot's registers too.
+        return
+    if runtime.findings:
         return
     yield _runtime_finding(
         Reason.RUNTIME_UNEXPLAINED,
@@ -372,7 +376,11 @@ def _refused_entries(entries: Iterable[RuntimeEntry], profile: Profile) -> list[
     if not policy.exclude:
         return unlisted
     # Bytes that are not UTF-8 become lone surrogates, which no profile can contain: only a star matches them.
-    return [entry for entry in unlisted if not policy.excludes(entry.path.decode("utf-8", "surrogateescape"))]
+    return [
+        entry
+        for entry in unlisted
+        if entry.algorithm == OPAQUE or not policy.excludes(entry.path.decode("utf-8", "surrogateescape"))
+    ]
 
 
 def _refused_file(entry: RuntimeEntry, tier: Tier) -> FindingDetail:

@@ -112,8 +112,9 @@ class RuntimeFacts:
     `entries` are the files measured from entry `offset` on; `count` is the number of entries, from the first of the boot,
     that lead to `value`, the quoted PCR 10. (`count`, `value`) is what a later proof continues from. `violations` counts
     entries that the kernel could not measure (a file open for writing). `boot_aggregate` says whether the list's first
-    entry is the digest of this quote's boot registers; "earlier" when the list continues one that was proved before.
-    `unread` entries at the end of the list came after the quote and were not looked at.
+    entry is the digest of this quote's boot registers: "earlier" when the list continues one that was proved before,
+    "unverified" when it covers a bank or registers that were not quoted. `unread` entries at the end of the list came
+    after the quote and were not looked at.
     """
 
     offset: int
@@ -121,7 +122,7 @@ class RuntimeFacts:
     value: bytes
     convention: Literal["bank", "padded"]
     violations: int
-    boot_aggregate: Literal["matches", "differs", "absent", "earlier"]
+    boot_aggregate: Literal["matches", "differs", "absent", "earlier", "unverified"]
     entries: tuple[RuntimeEntry, ...]
     unread: int = 0
     findings: tuple[EvidenceFinding, ...] = ()
