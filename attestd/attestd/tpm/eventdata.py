@@ -208,10 +208,10 @@ def parse_ipl(data: bytes) -> IplText:
     One stray byte behind the terminator is dropped: older shims log one too many.
     *Raises* `Malformed` ("eventdata-text" where it is neither).
     """
-    if data[-2:-1] == b"\0" and data[-1:] >= b"\x80":
-        data = data[:-1]
     if _looks_like_utf16(data):
         return IplText("", _utf16(data).rstrip("\0"))
+    if data[-2:-1] == b"\0" and data[-1:] >= b"\x80":
+        data = data[:-1]
     try:
         text = data.rstrip(b"\0").decode("utf-8")
     except UnicodeDecodeError:

@@ -39,7 +39,7 @@ def tpm() -> Iterator[tuple[Path, Run]]:
                 f"type=unixio,path={name}/tpm",
                 "--ctrl",
                 f"type=unixio,path={name}/tpm.ctrl",
-            ],  # fmt: skip
+            ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
