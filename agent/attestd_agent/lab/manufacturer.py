@@ -5,7 +5,9 @@ can be told apart, and it touches no global configuration. The private keys lie 
 """
 
 import datetime
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -89,9 +91,12 @@ class Manufacturer:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         if any(state.glob("tpm2-*.permall")):
             raise LabError(f"{state.name}: there is a TPM already")
+        if shutil.which("swtpm_setup") is None:
+            raise LabError(f"swtpm_setup is not installed: {INSTALL}")
         extra = ("--create-platform-cert",) if platform_certificate else ()
         run_tool(
-            "swtpm_setup", "--tpm2", "--tpmstate", str(state), "--config", str(self.directory / "setup.conf"),
+            sys.executable, "-ISE", str(Path(__file__).with_name("reaper.py")), "swtpm_setup", "--tpm2",
+            "--tpmstate", str(state), "--config", str(self.directory / "setup.conf"),
             "--create-ek-cert", "--lock-nvram", "--pcr-banks", ",".join(banks), *extra,
         )  # fmt: skip
 
