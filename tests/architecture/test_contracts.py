@@ -21,7 +21,7 @@ PLANTS = {
     "agent-sees-names": ("agent/attestd_agent/planted_pki.py", "import attestd_pki.grant"),
     "agent-apart": ("attestd/attestd/services/planted_agent.py", "import attestd_agent.tpm"),
     "tpm-library": ("agent/attestd_agent/planted_tss.py", "import tpm2_pytss"),
-    "sql": ("attestd/attestd/services/planted_sql.py", "import sqlalchemy"),
+    "sql": ("attestd/attestd/api/planted_sql.py", "import sqlalchemy"),
     "http": ("attestd/attestd/store/planted_http.py", "import fastapi"),
 }
 """Contract → a file that breaks it."""

@@ -74,6 +74,12 @@ def test_the_proving_function_alone_makes_authenticated_evidence(maker: str, pla
     assert guilty(files(*PRODUCT), re.escape(maker)) == ([place] if place else [])
 
 
+def test_a_service_takes_the_type_of_a_connection_from_the_database_library_and_nothing_else() -> None:
+    taken = {x for path in files("attestd/attestd/services") for x in imported(path) if x.startswith("sqlalchemy")}
+
+    assert taken <= {"sqlalchemy.Connection"}
+
+
 def test_no_file_is_longer_than_the_longest_allowed() -> None:
     lengths = {name(path): sum(map(bool, map(str.strip, path.read_text().splitlines()))) for path in files(*EVERYTHING)}
 
