@@ -111,5 +111,9 @@ CERTIFICATE_MAX_SECONDS: Final = 24 * 3600
 """Longest life of a device certificate."""
 GRANT_SECONDS: Final = 60
 """A grant that was not used within a minute is void."""
+RESULT_SKEW_SECONDS: Final = 60
+"""How far a relying party's clock may be behind the verifier's when it reads a result."""
+MAX_RESULT_TOKEN: Final = 16 * KIB
+"""Characters of an attestation result token; the usual one has 1,100."""
 MIN_INTERVAL_SECONDS: Final = 5
 MAX_INTERVAL_SECONDS: Final = 24 * 3600
