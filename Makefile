@@ -6,7 +6,8 @@ SHELL := /bin/bash
 
 VENV := .venv/bin
 UV := UV_PYTHON_DOWNLOADS=never .tools/venv/bin/uv
-PYTHON_FILES := attestd agent pki tests .ci/generate_docs.py
+PYTHON_FILES := attestd agent pki tests
+DOCUMENTS := PYTHONPATH=tests $(VENV)/python -m architecture.documents
 # Two workers, for the smallest machine; whole files to one worker, so that what a file starts is started once.
 PYTEST := $(VENV)/pytest -n 2 --dist loadfile --timeout 120
 
@@ -41,10 +42,10 @@ lock: setup ## Write uv.lock anew after a change of dependencies
 	@$(UV) lock
 
 docs: setup ## Write the generated parts of docs/ anew
-	@$(VENV)/python .ci/generate_docs.py
+	@$(DOCUMENTS)
 
 docs-check: setup ## Fail if a generated part of docs/ is not what the code says
-	@$(VENV)/python .ci/generate_docs.py --check
+	@$(DOCUMENTS) --check
 
 clean: ## Remove everything that the set-up, the tests and the demonstration made here
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench.json demo-data dist
