@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from attestd import clock
+from attestd.changes.errors import ChangeRefused
+from attestd.changes.operators import parse_operators
 from attestd.config import Configuration
 from attestd.errors import UnsafeConfiguration
 from attestd.store import SchemaMismatch, Store
@@ -154,7 +156,7 @@ def _development(configuration: Configuration) -> Findings:
         yield UnsafeConfiguration(
             "development-issuer", f"the development issuer is one key in one file: it serves on loopback, not on {host}"
         )
-    if configuration.path(OPERATOR_KEY).exists() or DEVELOPMENT_OPERATOR in _principals(configuration):
+    if _development_operator(configuration):
         yield UnsafeConfiguration(
             "development-operator",
             f"the development operator may not decide for a verifier on {host}: put your operators' public keys into "
@@ -192,11 +194,11 @@ def _ek_anchors(configuration: Configuration) -> Findings:
 
 
 def anchor_files(configuration: Configuration) -> tuple[Path, ...]:
-    """Return the files of trust.ek_anchors: each as it is named, of a directory its *.pem files by name."""
+    """Return the files of trust.ek_anchors: each as it is named, of a directory all its files by name."""
     found: list[Path] = []
     for path in configuration.trust.ek_anchors:
         place = configuration.path(path)
-        found += sorted(place.glob("*.pem")) if place.is_dir() else [place] if place.exists() else []
+        found += sorted(file for file in place.iterdir() if file.is_file()) if place.is_dir() else [place]
     return tuple(found)
 
 
@@ -207,21 +209,37 @@ def _operators(configuration: Configuration) -> Findings:
         return
     if stat.S_IMODE(path.stat().st_mode) & _WRITABLE:
         yield UnsafeConfiguration("operators-writable", f"others can name operators in {path}: chmod 0644 {path}")
-    principals, wanted = _principals(configuration), configuration.trust.approvals
-    if len(principals) < wanted:
+    try:
+        names = _principals(configuration)
+    except ChangeRefused as error:
+        yield UnsafeConfiguration("operators-malformed", f"{path}: {error}")
+        return
+    if len(names) < configuration.trust.approvals:
         yield UnsafeConfiguration(
             "approvals-unreachable",
-            f"{path} names {len(principals)} operators, but trust.approvals asks for {wanted}: no change could ever apply",
+            f"{path} names {len(names)} operators, but trust.approvals asks for {configuration.trust.approvals}: "
+            "no change could ever apply",
         )
 
 
-def _principals(configuration: Configuration) -> frozenset[str]:
+def _principals(configuration: Configuration) -> tuple[str, ...]:
+    """Return the operators' names. *Raises* ChangeRefused (operators-malformed), OSError."""
+    text = configuration.path(configuration.trust.operators).read_text(encoding="utf-8")
     try:
-        text = configuration.path(configuration.trust.operators).read_text(encoding="utf-8")
-    except OSError:
-        return frozenset()
-    lines = (line.strip() for line in text.splitlines())
-    return frozenset(line.split()[0] for line in lines if line and not line.startswith("#"))
+        return parse_operators(text, threshold=1).principals
+    except ChangeRefused:
+        if any(line.strip() and not line.lstrip().startswith("#") for line in text.splitlines()):
+            raise
+        return ()  # a list of nobody: what is wrong is not its form
+
+
+def _development_operator(configuration: Configuration) -> bool:
+    """Return whether the development operator decides: by the list, or by a key on this host."""
+    try:
+        listed = DEVELOPMENT_OPERATOR in _principals(configuration)
+    except (OSError, ChangeRefused):
+        listed = False
+    return listed or configuration.path(OPERATOR_KEY).exists()
 
 
 # --- Keys that sign -------------------------------------------------------------------------------------------------

@@ -67,6 +67,7 @@ def _refused(error: Exception) -> Failure:
 def _of_rooms(error: Exception) -> Failure | None:
     """Translate the errors of the other rooms; they are imported here, where a moment more does not matter."""
     from attestd.appraisal.profile import ProfileError
+    from attestd.changes.errors import ChangeRefused
     from attestd.lifecycle.table import IllegalMove
     from attestd.services.declined import Declined
     from attestd.store.errors import SchemaMismatch, StaleState, StoreError, StoreUnavailable
@@ -86,7 +87,7 @@ def _of_rooms(error: Exception) -> Failure | None:
         )
     if isinstance(error, StaleState):
         return Failure(error.code, f"{error}: look at it again, then repeat", REFUSED)
-    if isinstance(error, StoreError | PkiError):
+    if isinstance(error, StoreError | PkiError | ChangeRefused):
         return Failure(error.code, str(error), REFUSED)
     return None
 

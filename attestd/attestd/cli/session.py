@@ -52,12 +52,12 @@ def verifier_at(directory: Path | None) -> Iterator["Verifier"]:
 
     *Raises* UnsafeConfiguration, StoreError, PkiError.
     """
-    from attestd import app
+    from attestd import app as wiring
 
     configuration = load(directory)
     with opened(configuration):
         pass  # says what is wrong with the database in the operator's words
-    verifier = app.build(configuration)
+    verifier = wiring.build(configuration)
     try:
         yield verifier
     finally:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509 import load_der_x509_certificate
 
 from attestd import clock, config
+from attestd.changes.statement import NAMESPACE
 from attestd.cli.setup import files, operator, template, transport
 from attestd.cli.setup.renewal import ANCHOR_KEY
 from attestd.cli.setup.template import Choices
@@ -28,7 +29,6 @@ from attestd.safety import OPERATOR_KEY
 from attestd.store import Store
 from attestd_pki.development import DevelopmentBackend, new_development_ca
 
-CHANGE_NAMESPACE: Final = "attestd-change"
 _AUTHORITY_SECONDS: Final = 5 * 366 * 24 * 3600
 _BACKDATE_SECONDS: Final = 3600
 
@@ -180,9 +180,7 @@ def _operator() -> Iterator[_File]:
     public = key.public_key()
     yield _File(OPERATOR_KEY, operator.private_key_file(key))
     yield _File(OPERATOR_KEY.with_suffix(".pub"), operator.public_key_file(public), files.PUBLIC)
-    yield _File(
-        Path("operators/allowed_signers"), operator.allowed_signers(public, namespace=CHANGE_NAMESPACE), files.PUBLIC
-    )
+    yield _File(Path("operators/allowed_signers"), operator.allowed_signers(public, namespace=NAMESPACE), files.PUBLIC)
 
 
 def _pem(key: EllipticCurvePrivateKey | Ed25519PrivateKey) -> bytes:
