@@ -189,7 +189,7 @@ def find_certificate(pem: str, *, fingerprint: bytes) -> str:
             der = ssl.PEM_cert_to_DER_cert(block[start:] + _CERTIFICATE_END) if start >= 0 else b""
         except ValueError:
             continue
-        if hmac.compare_digest(hashlib.sha256(der).digest(), fingerprint):
+        if der and hmac.compare_digest(hashlib.sha256(der).digest(), fingerprint):
             return ssl.DER_cert_to_PEM_cert(der)
     raise UntrustedServer(
         "the server offers no trust anchor with the pinned fingerprint: it is another server, or its anchor was replaced. "
