@@ -5,10 +5,24 @@ import sys
 
 import pytest
 
-MODULES = (
-    "bounds certificate chain crl der development ekcert errors extensions grant issuer names profiles revocation "
-    "signatures unwrap"
-).split()
+MODULES = [
+    "bounds",
+    "certificate",
+    "chain",
+    "crl",
+    "der",
+    "development",
+    "ekcert",
+    "errors",
+    "extensions",
+    "grant",
+    "issuer",
+    "names",
+    "profiles",
+    "revocation",
+    "signatures",
+    "unwrap",
+]
 PROGRAM = """
 import importlib, sys
 for absent in ("attestd", "pyasn1", "pyasn1_modules", "OpenSSL", "pydantic", "sqlmodel", "fastapi"):

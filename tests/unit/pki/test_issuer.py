@@ -319,6 +319,23 @@ def test_the_lint_refuses_a_certificate_with_an_extension_more() -> None:
     assert code_of(profiles.lint_device, more, grant, issuer=authority, crl_url=CRL_URL) == "certificate-profile"
 
 
+def test_l02_a_certificate_that_violates_the_profile_never_leaves_even_if_it_was_built_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    honest = profiles.device_extensions
+
+    def faulty(grant: Grant, **arguments: Any) -> Any:
+        extensions = honest(grant, **arguments)
+        return ((x509.BasicConstraints(ca=True, path_length=None), True), *extensions[1:])
+
+    grant, issuer = a_grant(), an_issuer()
+    with monkeypatch.context() as patch:
+        patch.setattr(profiles, "device_extensions", faulty)
+        tbs = prepared_for(grant).tbs
+    monkeypatch.setattr(profiles, "device_tbs", lambda *_, **__: tbs)
+    assert code_of(issuer.issue, prepared_for(grant), redeemed(grant), now=NOW) == "certificate-profile"
+
+
 # --- authorities ----------------------------------------------------------------------------------------------------
 
 
