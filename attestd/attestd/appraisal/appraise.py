@@ -25,7 +25,7 @@ from attestd.protocol.limits import MAX_FINDINGS
 from attestd.protocol.reasons import Reason
 
 BootKey = tuple[bytes, bytes, str, bytes]
-"""(profile digest, log digest, bank, digest over the quoted registers without PCR 10)."""
+"""(profile digest, log digest, bank, digest over the selection and the quoted registers without PCR 10)."""
 
 _NO_DIGEST: Final = bytes(32)
 _APPROVED, _APPROVED_BOOT, _MALFUNCTION = 2, 3, -1
@@ -47,11 +47,9 @@ class BootVerdict:
 
 def boot_key(profile: Profile, quote: QuoteFacts, *, log_digest: bytes) -> BootKey:
     """Return what a boot verdict depends on. PCR 10 is left out: it grows with every file that is opened."""
-    registers = sha256()
-    for index, value in quote.pcrs:
-        if index != RUNTIME_REGISTER:
-            registers.update(index.to_bytes(2, "big") + value)
-    return profile.digest, log_digest, quote.bank, registers.digest()
+    selection = bytes([index for index, _ in quote.pcrs])
+    values = b"".join([value for index, value in quote.pcrs if index != RUNTIME_REGISTER])
+    return profile.digest, log_digest, quote.bank, sha256(bytes((len(selection),)) + selection + values).digest()
 
 
 def appraise_boot(boot: BootFacts | None, quote: QuoteFacts, *, profile: Profile) -> BootVerdict:
@@ -209,10 +207,11 @@ def _vector(
     values = dict.fromkeys(CATEGORIES, 0)
     for category in judged:
         values[category] = _APPROVED
-    if values["executables"] and "file-system" not in judged:
-        values["executables"] = _APPROVED_BOOT
     for finding in findings:
         values[finding.category] = max(values[finding.category], int(finding.tier))
+    if values["executables"] == _APPROVED and values["file-system"] != _APPROVED:
+        # What ran after the boot was not judged, or not approved.
+        values["executables"] = _APPROVED_BOOT
     for category in failed:
         values[category] = _MALFUNCTION
     one, two, three, four, five, six, seven, eight = (values[category] for category in CATEGORIES)
@@ -221,4 +220,9 @@ def _vector(
 
 def _evidence_digest(evidence: AuthenticatedEvidence, log_digest: bytes | None) -> bytes:
     runtime = evidence.runtime.value if evidence.runtime is not None else b""
-    return sha256(evidence.quote.attest_digest + (log_digest or _NO_DIGEST) + sha256(runtime).digest()).digest()
+    return evidence_digest(evidence.quote.attest_digest, log_digest=log_digest, runtime_value=runtime)
+
+
+def evidence_digest(attest_digest: bytes, *, log_digest: bytes | None, runtime_value: bytes) -> bytes:
+    """Return the 32 bytes that name one evidence: over the digests of its quote and its boot log, and its PCR 10."""
+    return sha256(attest_digest + (log_digest or _NO_DIGEST) + sha256(runtime_value).digest()).digest()

@@ -8,16 +8,17 @@ that is not affirming has its token too; whoever reads one must look at its tier
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from attestd.appraisal.policy import Tier
-from attestd.appraisal.result import CATEGORIES, AttestationResult
+from attestd.appraisal.result import CATEGORIES
 from attestd.protocol.limits import MAX_RESULT_TOKEN, RESULT_SKEW_SECONDS
+from attestd.protocol.reasons import Reason
 
 PROFILE: Final = "tag:ietf.org,2026:rats/ear#04"
 """`eat_profile` of the draft's fourth revision, in which the claims are spelt with underscores."""
@@ -29,6 +30,34 @@ STATUS: Final = {tier: tier.name.lower() for tier in Tier}
 _TIERS: Final = {word: tier for tier, word in STATUS.items()}
 _SHOWN_CODES: Final = 16
 _REQUIRED: Final = ["iss", "sub", "jti", "iat", "exp", "eat_profile", "ear_verifier_id", "ear_status", "submods"]
+
+
+class _Coded(Protocol):
+    """A finding, as far as a token shows it."""
+
+    @property
+    def code(self) -> Reason: ...
+
+
+class Reportable(Protocol):
+    """A result as a token tells it: an `AttestationResult`, or one that was read back from the record."""
+
+    @property
+    def device_id(self) -> str: ...
+    @property
+    def tier(self) -> Tier: ...
+    @property
+    def vector(self) -> tuple[int, ...]: ...
+    @property
+    def findings(self) -> Sequence[_Coded]: ...
+    @property
+    def profile(self) -> str: ...
+    @property
+    def profile_version(self) -> int: ...
+    @property
+    def profile_digest(self) -> bytes: ...
+    @property
+    def evidence_digest(self) -> bytes: ...
 
 
 class EarRefused(Exception):
@@ -92,7 +121,7 @@ def jwk(public: Ed25519PublicKey) -> dict[str, str]:
 
 
 def ear_claims(
-    result: AttestationResult, *, now: int, lifetime: int, verifier: VerifierId, nonce: bytes | None = None
+    result: Reportable, *, now: int, lifetime: int, verifier: VerifierId, nonce: bytes | None = None
 ) -> dict[str, Any]:
     """Return the claims of a result. `now` and `lifetime` are in seconds; `nonce` is the relying party's own (8 to 64 bytes).
 
@@ -129,7 +158,7 @@ def ear_claims(
     return claims
 
 
-def policy_id(result: AttestationResult) -> str:
+def policy_id(result: Reportable) -> str:
     """Return the identifier of the profile that the result was reached with: name, version and digest of the document."""
     return f"urn:attestd:profile:{result.profile}:{result.profile_version}:{result.profile_digest.hex()}"
 

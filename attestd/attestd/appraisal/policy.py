@@ -81,6 +81,15 @@ CLAIMS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Every claim that evidence can make, in words; a profile that names another is refused."""
 
+NEVER_IGNORED: Final = frozenset(
+    {"kernel", "initrd", "boot-file", "kernel-command-line", "grub-command", "loader", "application", "unknown-event"}
+)
+"""Claims that a profile cannot ignore.
+
+In PCR 8 and 9 a name that no digest covers chooses among claims: were one of them ignored, whatever was measured could call
+itself that (E01). An event that nobody understands, and code that is started, are nothing that one can be indifferent to.
+"""
+
 SUBJECTS: Final = frozenset({"registers", "runtime", "tpm"})
 """What else can have a tier: the reference values of registers, the runtime list, the TPM itself."""
 

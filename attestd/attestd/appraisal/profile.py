@@ -11,6 +11,7 @@ from attestd.appraisal.document import Node, ProfileError, read_json, read_yaml,
 from attestd.appraisal.policy import (
     ANY_TPM,
     CLAIMS,
+    NEVER_IGNORED,
     NO_RUNTIME,
     SUBJECTS,
     Check,
@@ -114,6 +115,10 @@ def _claim(name: str, node: Node) -> ClaimPolicy:
         raise ProfileError(path, "there is no such claim")
     found = _mapping(node, path, required=("check",), optional=("accept", "complete"))
     check = _word(found["check"], f"{path}.check", {item.value: item for item in Check})
+    if check is Check.IGNORED and name in NEVER_IGNORED:
+        raise ProfileError(
+            f"{path}.check", "this claim cannot be ignored: list what is accepted, or do not quote its register"
+        )
     judged = check in (Check.REQUIRED, Check.OPTIONAL)
     if judged and "accept" not in found:
         raise ProfileError(path, f"{check} needs a list of what to accept")

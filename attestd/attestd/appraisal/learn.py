@@ -1,0 +1,207 @@
+"""A first profile out of machines that a person holds to be good.
+
+Yields a YAML document with comments that say what was generalised and why, for a person to read, change and have approved. It
+proves nothing of those machines: what was wrong on all of them is in the profile. Assumes evidence of one kind of machine.
+Whatever differs between them is either listed, or turned into a pattern, or, for claims that describe a single machine and no
+code, not judged; each such choice is a comment.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from attestd.appraisal.policy import CLAIMS, NEVER_IGNORED
+from attestd.appraisal.steps import RUNTIME_REGISTER
+from attestd.evidence.runtime import OPAQUE
+from attestd.evidence.types import AuthenticatedEvidence, BootFacts, Component, RuntimeFacts
+from attestd.protocol.limits import MAX_PATTERN
+
+_SINGULAR: Final = frozenset(
+    {"gpt", "boot-order", "boot-entry", "platform-config", "option-rom-config", "management", "boot-action"}
+)
+"""Claims that describe one machine (disk identifiers, serial numbers, boot entries) and carry no code."""
+_PARTIAL: Final = frozenset({"boot-phase", "boot-entry", "separator"})
+"""Claims of which a good machine may well show less than was seen."""
+_SIMILAR: Final = 0.5
+"""Two texts become a pattern when they share at least this part of the longer one, at beginning and end."""
+
+
+class CannotLearn(ValueError):
+    """Evidence that no profile should be learnt from; the text says why."""
+
+
+class _Rule(NamedTuple):
+    kind: str
+    text: str
+    note: str
+
+
+def learn(evidences: Sequence[AuthenticatedEvidence], *, name: str, version: int) -> str:
+    """Return a profile in YAML that accepts all of these machines.
+
+    *Raises* `CannotLearn` where one has no boot log, or one that is itself at fault.
+    """
+    boots = tuple(_sound(evidence) for evidence in evidences)
+    if not boots:
+        raise CannotLearn("no machine to learn from")
+    lines = [
+        f"# Learnt from {_machines(len(boots))}. Read every line: what was wrong there is accepted here.",
+        f"profile: {_quoted(name)}",
+        f"version: {version}",
+        "claims:",
+    ]
+    for claim in CLAIMS:
+        lines += _claim_lines(
+            claim, [[c for c in boot.components if c.claim == claim] for boot in boots], boots[0].bank
+        )
+    lines += _register_lines(evidences, boots)
+    lines += _runtime_lines([evidence.runtime for evidence in evidences])
+    lines += _tpm_lines(evidences)
+    return "\n".join(lines) + "\n"
+
+
+def _sound(evidence: AuthenticatedEvidence) -> BootFacts:
+    boot = evidence.boot
+    if boot is None:
+        raise CannotLearn(f"{evidence.ek.device_id}: no boot log")
+    findings = boot.findings + (evidence.runtime.findings if evidence.runtime is not None else ())
+    if findings or not set(range(8)) <= boot.explained:
+        reason = f"{findings[0].code}: {findings[0].actual}" if findings else "PCR 0 to 7 are not all explained"
+        raise CannotLearn(f"{evidence.ek.device_id}: {reason}")
+    return boot
+
+
+def _claim_lines(claim: str, seen: list[list[Component]], bank: str) -> list[str]:
+    if not any(seen):
+        return []
+    sets = [frozenset(component.digest for component in components) for components in seen]
+    same = len(set(sets)) == 1
+    lines = [f"  {claim}:  # {CLAIMS[claim]}"]
+    if not same and claim in _SINGULAR and claim not in NEVER_IGNORED:
+        return [*lines, "    check: ignored  # differs between good machines, and is no code", ""]
+    if all(seen):
+        lines.append("    check: required")
+    else:
+        lines.append(f"    check: optional  # on {sum(map(bool, seen))} of {_machines(len(seen))}")
+    rules, remarks = _rules(seen, bank)
+    if same and len(rules) > 1 and claim not in _PARTIAL:
+        lines.append("    complete: true  # all of these, not only some")
+    lines += [f"    # {remark}" for remark in remarks]
+    lines.append("    accept:")
+    for rule in rules:
+        lines.append(f"      - {rule.kind}: {rule.text}")
+        lines += [f"        note: {_quoted(rule.note)}"] if rule.note else []
+    return [*lines, ""]
+
+
+def _rules(seen: list[list[Component]], bank: str) -> tuple[list[_Rule], list[str]]:
+    """Return the rules that accept every component, and what was generalised to get there."""
+    rules: dict[tuple[str, str], _Rule] = {}
+    remarks: list[str] = []
+    aligned = len({len(components) for components in seen}) == 1
+    for column in zip(*seen, strict=True) if aligned else ([item] for items in seen for item in items):
+        pattern = _pattern([component.value for component in column])
+        if pattern is not None:
+            rules.setdefault(("glob", pattern), _Rule("glob", _quoted(pattern), ""))
+            remarks.append("where good machines differ in a part of the text, a pattern stands for it")
+            continue
+        for component in column:
+            rule = _exact(component, bank)
+            rules.setdefault((rule.kind, rule.text), rule)
+    if len({frozenset(component.digest for component in components) for components in seen}) > 1:
+        remarks.append("good machines differ here: what any of them had is accepted")
+    return list(rules.values()), list(dict.fromkeys(remarks))
+
+
+def _exact(component: Component, bank: str) -> _Rule:
+    if component.value is not None and len(component.value) <= 4096:
+        return _Rule("text", _quoted(component.value), "")
+    return _Rule("digest", f"{bank}:{component.digest.hex()}", component.label)
+
+
+def _pattern(values: Sequence[str | None]) -> str | None:
+    """Return a pattern for texts that differ in one part only, or None where listing them is better."""
+    texts = sorted({value for value in values if value is not None})
+    if len(texts) < 2 or len(texts) != len(set(values)) or any("*" in text for text in texts):
+        return None
+    head = _common_start(texts)
+    shortest = min(len(text) for text in texts)
+    tail = _common_start([text[len(head) :][::-1] for text in texts])[::-1]
+    pattern = f"{head}*{tail}"
+    shared = len(head) + len(tail)
+    if shared < _SIMILAR * max(map(len, texts)) or shared > shortest or len(pattern) > MAX_PATTERN:
+        return None
+    return pattern
+
+
+def _common_start(texts: Sequence[str]) -> str:
+    """Return what all of the texts begin with."""
+    low, high = min(texts), max(texts)
+    length = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+    return low[:length]
+
+
+def _register_lines(evidences: Sequence[AuthenticatedEvidence], boots: Sequence[BootFacts]) -> list[str]:
+    open_registers: set[int] = set()
+    for boot in boots:
+        open_registers |= boot.unexplained | boot.unlogged
+    open_registers -= {RUNTIME_REGISTER}
+    if not open_registers:
+        return []
+    lines = ["pcrs:  # registers that no log explains, on good machines either"]
+    for index in sorted(open_registers):
+        values = {dict(evidence.quote.pcrs)[index] for evidence in evidences if index in dict(evidence.quote.pcrs)}
+        if len(values) == 1 and len(evidences) > 1:
+            lines.append(f"  {index}: [{boots[0].bank}:{values.pop().hex()}]")
+        else:
+            lines.append(f"  {index}: ignored")
+    return [*lines, ""]
+
+
+def _runtime_lines(facts: Sequence[RuntimeFacts | None]) -> list[str]:
+    lists = [item for item in facts if item is not None]
+    if not lists:
+        return []
+    allowed: dict[bytes, set[str]] = {}
+    for item in lists:
+        for entry in item.entries:
+            if entry.algorithm != OPAQUE:
+                allowed.setdefault(entry.path, set()).add(f"{entry.algorithm}:{entry.digest.hex()}")
+    if not allowed:
+        return []
+    check = "required" if len(lists) == len(facts) else "optional"
+    seen = sum(item.violations for item in lists)
+    violations = "allow  # they happen on these good machines" if seen else "refuse"
+    lines = ["runtime:", f"  check: {check}", f"  violations: {violations}", "  allow:"]
+    return [*lines, *_allow_lines(allowed), ""]
+
+
+def _allow_lines(allowed: dict[bytes, set[str]]) -> Iterator[str]:
+    for path, digests in sorted(allowed.items()):
+        try:
+            text = path.decode("utf-8")
+        except UnicodeDecodeError:
+            yield f"    # {_quoted(path.decode('utf-8', 'backslashreplace'))} is not UTF-8: only a pattern can exclude it"
+            continue
+        remark = f"  # {len(digests)} contents on good machines" if len(digests) > 1 else ""
+        yield f"    {_quoted(text)}: [{', '.join(sorted(digests))}]{remark}"
+
+
+def _tpm_lines(evidences: Iterable[AuthenticatedEvidence]) -> list[str]:
+    makers = sorted({evidence.ek.manufacturer for evidence in evidences if evidence.ek.manufacturer})
+    versions = sorted({f"{evidence.quote.firmware_version:#018x}" for evidence in evidences})
+    return [
+        "# To accept these chips and this firmware of theirs only:",
+        "# tpm:",
+        f"#   manufacturers: [{', '.join(map(_quoted, makers))}]",
+        f"#   firmware-versions: [{', '.join(map(_quoted, versions))}]",
+    ]
+
+
+def _machines(count: int) -> str:
+    return "1 machine" if count == 1 else f"{count} machines"
+
+
+def _quoted(text: str) -> str:
+    """Return text as a double-quoted scalar (YAML 1.2, 7.3.1), on one line and without anything invisible in it."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped) + '"'
