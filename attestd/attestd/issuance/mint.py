@@ -4,10 +4,11 @@ Assumes an `AttestationResult`, which only appraisal can make, and the keys that
 that every name in the grant is derived from the endorsement key. A client's wish (a name, a validity, a usage) has no way in.
 """
 
-import hashlib
+import base64
 from dataclasses import dataclass
 
-from attestd.appraisal.result import AttestationResult, Tier
+from attestd.appraisal.policy import Tier
+from attestd.appraisal.result import AttestationResult
 from attestd.errors import Refused
 from attestd.protocol import limits
 from attestd.protocol.reasons import Reason
@@ -23,7 +24,6 @@ class Subject:
     """The keys that one proof bound: all of them lie in the TPM of `device_id` or were named in its quote."""
 
     device_id: str
-    ek_spki: bytes
     ak_name: bytes
     device_key_spki: bytes
     vpn_keys: tuple[tuple[str, bytes], ...]
@@ -51,7 +51,7 @@ def mint(
         version=GRANT_VERSION,
         grant_id=grant_id,
         device_id=subject.device_id,
-        ek_digest=hashlib.sha256(subject.ek_spki).digest(),
+        ek_digest=base64.b32decode(subject.device_id.upper() + "===="),
         ak_name=subject.ak_name,
         subject_public_key=subject.device_key_spki,
         uri=names.spiffe_id(names_of.trust_domain, subject.device_id),

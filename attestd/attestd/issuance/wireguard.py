@@ -5,8 +5,6 @@ its TPM. Assumes a key that the proof bound. Pure text and numbers: no daemon is
 """
 
 import base64
-import hashlib
-import ipaddress
 from dataclasses import dataclass
 
 from attestd.errors import Refused
@@ -33,16 +31,6 @@ def check_keys(vpn_keys: tuple[tuple[str, bytes], ...]) -> None:
     for kind, key in vpn_keys:
         if kind != WIREGUARD or len(key) != KEY_BYTES or key in _LOW_ORDER:
             raise Refused(Reason.VPN_KEY_MALFORMED, f"{kind[:16]}, {len(key)} bytes")
-
-
-def interface_id(device_id: str) -> int:
-    """Return the 64-bit interface identifier of a device: stable, and not the identifier of anything else (RFC 7217)."""
-    return int.from_bytes(hashlib.sha256(b"attestd interface id v1\0" + device_id.encode()).digest()[:8], "big")
-
-
-def ula_address(prefix: ipaddress.IPv6Network, device_id: str) -> ipaddress.IPv6Address:
-    """Return the device's address in a ULA prefix of 64 bits or less (RFC 4193)."""
-    return prefix.network_address + interface_id(device_id)
 
 
 def credential(key: bytes, addresses: tuple[str, ...], gateway: Gateway) -> VpnCredential:

@@ -1,0 +1,126 @@
+"""The routes of relying parties: is this device trusted, since when, until when, and by which result?"""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from attestd.api.bearer import requires, verifier_of
+from attestd.api.problems import problem
+from attestd.errors import Refused
+from attestd.protocol import codec
+from attestd.protocol.reasons import Reason
+from attestd.services import publish, relying
+from attestd.services.context import Verifier
+
+router = APIRouter(prefix="/v1")
+TrustReader = Annotated[relying.Caller, Depends(requires("trust:read"))]
+DeviceReader = Annotated[relying.Caller, Depends(requires("devices:read"))]
+TheVerifier = Annotated[Verifier, Depends(verifier_of)]
+
+
+class TrustAnswer(BaseModel):
+    """What a relying party learns of a device. Times are seconds since the epoch."""
+
+    device_id: str
+    name: str | None
+    site: str | None
+    state: str
+    trusted: bool = Field(description="true only while the last proof holds and is in time")
+    since: int
+    expires: int | None = Field(description="when trust ends unless the device proves itself again")
+    certificate_serial: str | None
+    addresses: list[str]
+    result: str | None = Field(description="the attestation result, an EAR (JWT), or null where there is none")
+
+
+class DeviceLine(BaseModel):
+    """One device in a list."""
+
+    device_id: str
+    name: str | None
+    site: str | None
+    state: str
+    since: int
+
+
+class DevicePage(BaseModel):
+    """A page of devices; `after` is the id to continue from, or null at the end."""
+
+    devices: list[DeviceLine]
+    after: str | None
+
+
+@router.get("/devices/{device_id}/trust", response_model=TrustAnswer)
+def trust(
+    device_id: str,
+    caller: TrustReader,
+    verifier: TheVerifier,
+    response: Response,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response | TrustAnswer:
+    """Say whether a device is trusted. `ETag` changes exactly when the answer does; `If-None-Match` gets 304."""
+    answer = relying.trust(verifier, device_id, caller=caller)
+    headers = {"ETag": f'"{answer.etag}"', "Cache-Control": "private, no-cache"}
+    if if_none_match is not None and f'"{answer.etag}"' in if_none_match:
+        return Response(status_code=304, headers=headers)
+    response.headers.update(headers)
+    return TrustAnswer(**answer.fields())
+
+
+@router.get("/devices", response_model=DevicePage)
+def devices(
+    caller: DeviceReader,
+    verifier: TheVerifier,
+    after: str | None = None,
+    state: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> DevicePage:
+    """List the devices that the caller may see, by id."""
+    lines, following = relying.list_devices(verifier, caller=caller, after=after, state=state, limit=limit)
+    return DevicePage(devices=[DeviceLine(**line) for line in lines], after=following)
+
+
+@router.get("/keys")
+def keys(verifier: TheVerifier) -> dict[str, list[dict[str, str]]]:
+    """Return the public keys of attestation results (JWK set, RFC 7517). Nothing here is secret."""
+    return {"keys": [publish.result_jwk(verifier)]}
+
+
+@router.get("/health")
+def health(verifier: TheVerifier) -> dict[str, str]:
+    """Say that the verifier answers and its database does."""
+    publish.check_database(verifier)
+    return {"status": "ok"}
+
+
+def application(verifier: Verifier) -> FastAPI:
+    """Return the application for everything but the devices' routes."""
+    made = FastAPI(title="attestd", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json")
+    made.state.verifier = verifier
+    made.include_router(router)
+
+    def answer(refused: Refused) -> Response:
+        status, body, headers = problem(refused)
+        plain = {name.decode(): value.decode() for name, value in headers}
+        return Response(body, status, {**plain, "cache-control": "no-store"}, codec.PROBLEM_JSON)
+
+    @made.exception_handler(Refused)
+    async def _refused(_request: Request, error: Refused) -> Response:
+        return answer(error)
+
+    @made.exception_handler(RequestValidationError)
+    async def _invalid(_request: Request, _error: RequestValidationError) -> Response:
+        return answer(Refused(Reason.MESSAGE_MALFORMED))
+
+    @made.exception_handler(HTTPException)
+    async def _http(_request: Request, error: HTTPException) -> Response:
+        return answer(Refused(Reason.METHOD_NOT_ALLOWED if error.status_code == 405 else Reason.NOT_FOUND))
+
+    @made.exception_handler(Exception)
+    async def _unforeseen(_request: Request, _error: Exception) -> Response:
+        return answer(Refused(Reason.INTERNAL))
+
+    return made

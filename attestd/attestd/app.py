@@ -1,0 +1,214 @@
+"""The one file that wires: configuration in, a running verifier out."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+
+import structlog
+import uvicorn
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from attestd import clock, journal
+from attestd.api.connection import BoundedProtocol
+from attestd.api.devices import DeviceRoutes
+from attestd.api.http import Receive, Scope, Send
+from attestd.api.relying_parties import application
+from attestd.appraisal.ear import EarKey, VerifierId
+from attestd.changes.operators import Operators, parse_operators
+from attestd.config import Configuration
+from attestd.errors import Refused, UnsafeConfiguration
+from attestd.evidence.challenge import Challenger
+from attestd.evidence.ek import EkPolicy
+from attestd.evidence.quote import Selection
+from attestd.issuance.mint import Names
+from attestd.issuance.wireguard import Gateway
+from attestd.protocol import limits
+from attestd.services import memory
+from attestd.services.context import Timing, Tunnel, Verifier
+from attestd.services.policy import PolicySource
+from attestd.services.sweep import expire_silent
+from attestd.store.addresses import AddressPool
+from attestd.store.engine import Store
+from attestd.store.errors import StoreError
+from attestd_pki.certificate import Certificate, parse_certificate
+from attestd_pki.chain import Exceptions, TrustStore
+from attestd_pki.development import development_issuer
+from attestd_pki.errors import PkiError
+from attestd_pki.unwrap import split_bundle
+
+SWEEP_SECONDS = 1.0
+"""How long after its deadline a silent device may still look trusted in the record; answers never do."""
+
+_log = structlog.get_logger("attestd")
+
+
+def build(configuration: Configuration, *, challenge_key: bytes | None = None) -> Verifier:
+    """Return the verifier of a configuration. Raises `UnsafeConfiguration` for files that are missing or malformed.
+
+    `challenge_key` (32 bytes) is given by replicas that share one; by default it is drawn now and dies with the process.
+    """
+    try:
+        return _build(configuration, challenge_key or clock.random_bytes(32))
+    except FileNotFoundError as error:
+        raise UnsafeConfiguration("file-missing", f"{error.filename} is missing: run `attestd init`") from None
+    except (PkiError, ValueError) as error:
+        raise UnsafeConfiguration("config-malformed", str(error)) from None
+
+
+def _build(configuration: Configuration, challenge_key: bytes) -> Verifier:
+    path, trust, issuance = configuration.path, configuration.trust, configuration.issuance
+    attestation = configuration.attestation
+    authority = split_bundle(path(issuance.certificate).read_bytes())[0]
+    return Verifier(
+        store=Store.open(configuration.database_url),
+        challenger=Challenger("attestd", challenge_key),
+        ek_policy=EkPolicy(
+            TrustStore.of(read_anchors(configuration)),
+            Exceptions(frozenset(bytes.fromhex(digest) for digest in trust.sha1_manufacturers)),
+        ),
+        pinned_ek_allowed=trust.ek_certificate == "or-inventory",
+        policy=PolicySource(read_operators(configuration), fleet=trust.domain),
+        selection=Selection(attestation.bank, attestation.pcrs),
+        server_names=frozenset(name.lower() for name in configuration.listen.names),
+        issuer=development_issuer(path(issuance.key).read_bytes(), authority, dns_suffix=trust.dns_suffix),
+        names=Names(trust.domain, trust.dns_suffix),
+        crl_url=issuance.crl_url,
+        result_key=EarKey(_result_key(path(attestation.result_key))),
+        identity=VerifierId(f"spiffe://{trust.domain}", "attestd", version("attestd")),
+        tunnel=_tunnel(configuration),
+        timing=Timing(attestation.pending_retry, issuance.lifetime, issuance.crl_lifetime),
+        anchor_pem=path(configuration.listen.anchor).read_bytes(),
+        identities=memory.identity_memory(),
+        keys=memory.key_memory(),
+        boots=memory.boot_memory(),
+        refusals=memory.refusal_memory(),
+        now=clock.now_ms,
+        random=clock.random_bytes,
+    )
+
+
+def read_anchors(configuration: Configuration) -> list[Certificate]:
+    """Return the TPM manufacturers' certificates of the configured files and directories."""
+    found: list[Certificate] = []
+    for configured in configuration.trust.ek_anchors:
+        place = configuration.path(configured)
+        files = sorted(file for file in place.iterdir() if file.is_file()) if place.is_dir() else [place]
+        for file in files:
+            found += [parse_certificate(der) for der in split_bundle(file.read_bytes())]
+    return found
+
+
+def read_operators(configuration: Configuration) -> Operators:
+    """Return the operators who approve changes, and how many of them it takes."""
+    trust = configuration.trust
+    return parse_operators(configuration.path(trust.operators).read_text(encoding="utf-8"), threshold=trust.approvals)
+
+
+def _result_key(path: Path) -> Ed25519PrivateKey:
+    key = load_pem_private_key(path.read_bytes(), password=None)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise UnsafeConfiguration("config-malformed", f"{path} is not an Ed25519 key")
+    return key
+
+
+def _tunnel(configuration: Configuration) -> Tunnel | None:
+    wireguard = configuration.wireguard
+    if not wireguard.public_key:
+        return None
+    return Tunnel(
+        Gateway(wireguard.public_key, wireguard.endpoint, wireguard.allowed_ips),
+        AddressPool(wireguard.ipv4_pool, wireguard.ipv6_prefix),
+        wireguard.cool_down * 1000,
+    )
+
+
+class Application:
+    """The ASGI application: the devices' routes in front, everything else behind."""
+
+    def __init__(self, verifier: Verifier) -> None:
+        journal.configure()
+        self._verifier = verifier
+        self._devices = DeviceRoutes(verifier)
+        self._others = application(verifier)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or run for the life of the server."""
+        if scope["type"] == "http" and self._devices.handles(scope["path"]):
+            await self._devices(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        else:
+            await self._others(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        async with self._sweeping():
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        self._devices.close()
+        self._verifier.store.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    @contextlib.asynccontextmanager
+    async def _sweeping(self) -> AsyncIterator[None]:
+        with ThreadPoolExecutor(1, thread_name_prefix="sweep") as executor:
+            task = asyncio.create_task(self._sweep(executor))
+            try:
+                yield
+            finally:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+    async def _sweep(self, executor: ThreadPoolExecutor) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            try:
+                expired = await asyncio.get_running_loop().run_in_executor(executor, expire_silent, self._verifier)
+            except (StoreError, Refused) as error:
+                _log.warning("sweep failed", error=str(error))
+            else:
+                for device_id in expired:
+                    _log.info("expired", device=device_id)
+
+
+def server(configuration: Configuration, verifier: Verifier) -> uvicorn.Server:
+    """Return a uvicorn server for the verifier, over TLS 1.3 alone."""
+    listen = configuration.listen
+    settings = uvicorn.Config(
+        Application(verifier),
+        host=listen.host,
+        port=listen.port,
+        http=BoundedProtocol,
+        ws="none",
+        lifespan="on",
+        timeout_keep_alive=limits.MAX_IDLE_SECONDS,
+        timeout_graceful_shutdown=10,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        ssl_certfile=str(configuration.path(listen.certificate)),
+        ssl_keyfile=str(configuration.path(listen.key)),
+        ssl_context_factory=_tls13,
+    )
+    return uvicorn.Server(settings)
+
+
+def _tls13(_settings: uvicorn.Config, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    context = default()
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context
+
+
+def serve(configuration: Configuration) -> None:
+    """Serve until a signal ends it. Assumes that `attestd.safety` found the configuration safe."""
+    verifier = build(configuration)
+    verifier.store.require_schema()
+    server(configuration, verifier).run()
