@@ -33,7 +33,7 @@ def test_the_keys_of_the_example_are_accepted() -> None:
 def test_the_nonce_of_the_example_is_the_challengers_own() -> None:
     digest = hashlib.sha256(EXCHANGE.request_bytes).digest()
     (activation,) = EXCHANGE.proof.activations
-    challenger = Challenger("verifier", seed("challenger"))
+    challenger = Challenger("attestd", seed("challenger"))
 
     challenger.check_enrol_nonce(activation.nonce, request_digest=digest, now_ms=SENT_MS)
 

@@ -113,7 +113,7 @@ def worked_exchange() -> Exchange:
         labels=(("hostname", "edge-17"), ("serial", "LAB-0017")),
     )
     request_bytes = codec.encode(request, codec.CBOR)
-    challenger = Challenger("verifier", seed("challenger"))
+    challenger = Challenger("attestd", seed("challenger"))
     challenge, secret = _challenge(challenger, ek, ak, hashlib.sha256(request_bytes).digest())
     nonce = challenge.challenges[0].nonce
 
@@ -131,7 +131,7 @@ def worked_exchange() -> Exchange:
     log, runtime, pcrs = _booted()
     proof = messages.EnrolProof(
         request=request_bytes,
-        activations=(messages.Activation("verifier", nonce, secret),),
+        activations=(messages.Activation("attestd", nonce, secret),),
         certify=sign(key("attestation key"), _certified(ak, device_key, certify_binding)),
         quote=sign(key("attestation key"), _quoted(ak, quote_binding, pcrs, clock=86_400_000, resets=7)),
         pcrs=tuple(messages.PcrValue(index, value) for index, value in pcrs),
