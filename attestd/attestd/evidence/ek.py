@@ -37,7 +37,7 @@ _REASONS: Final = {
     "chain-not-yet-valid": Reason.EK_CERTIFICATE_EXPIRED,
     "chain-weak-hash": Reason.EK_CERTIFICATE_WEAK,
     "chain-weak-key": Reason.EK_CERTIFICATE_WEAK,
-    "key-too-small": Reason.EK_CERTIFICATE_WEAK,
+    "ek-key-size": Reason.EK_CERTIFICATE_WEAK,
     "chain-critical-extension": Reason.EK_CERTIFICATE_PROFILE,
 }
 
@@ -97,7 +97,7 @@ def identify(key: EndorsementKey, certificates: Sequence[bytes], *, policy: EkPo
             own, others, policy.anchors, at=now_s, budget=BUDGET, exceptions=policy.exceptions
         )
     except PkiError as error:
-        raise Refused(_reason_of(error.code), f"{error.code}: {error}") from None
+        raise Refused(_reason_of(error.code), str(error)) from None
     return EkIdentity(
         device_id=key.device_id,
         manufacturer=info.manufacturer,
@@ -127,7 +127,7 @@ def _read(certificates: Sequence[bytes]) -> list[Certificate]:
                     raise Refused(Reason.EK_CERTIFICATE_MALFORMED, "too many certificates")
                 read.append(parse_certificate(der))
     except PkiError as error:
-        raise Refused(Reason.EK_CERTIFICATE_MALFORMED, f"{error.code}: {error}") from None
+        raise Refused(Reason.EK_CERTIFICATE_MALFORMED, str(error)) from None
     return read
 
 

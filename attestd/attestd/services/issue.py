@@ -73,7 +73,7 @@ def redeem_certificate(verifier: Verifier, connection: Connection, grant: Grant,
         prepared = prepare(grant, issuer=verifier.issuer.identity, serial=serial, crl_url=verifier.crl_url)
         issued = verifier.issuer.issue(prepared, redeemed, now=now // 1000)
     except PkiError as error:
-        raise Refused(_REASONS.get(error.code, Reason.GRANT_INVALID), f"{error.code}: {error}") from None
+        raise Refused(_REASONS.get(error.code, Reason.GRANT_INVALID), str(error)) from None
     credentials.insert_certificate(
         connection,
         CertificateRecord(
