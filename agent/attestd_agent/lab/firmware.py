@@ -205,6 +205,8 @@ def _grub(image: BootImage, banks: tuple[str, ...]) -> Iterator[Event]:
     yield measured_image(4, log.EV_EFI_BOOT_SERVICES_APPLICATION, data, image.loader, banks)
     if image.secure_boot:
         yield _authority(uefi.variable(uefi.SHIM_LOCK, "Shim", image.shim_vendor_certificate), banks)
+    # What is on the EFI system partition only says where the real configuration is.
+    yield _file("(hd0,gpt1)/EFI/debian/grub.cfg", "\n".join(image.loader_commands[:3]).encode(), banks)
     for command in image.loader_commands:
         yield _text("grub_cmd", command, banks)
         if command.startswith("configfile "):

@@ -68,9 +68,8 @@ def _encode(entry: ImaEntry) -> bytes:
 
 def _extended(entry: ImaEntry, bank: str, convention: Convention) -> bytes:
     size = hashlib.new(bank).digest_size
-    if entry.violation:
-        return b"\xff" * size
     data = _template_data(entry)
     if convention == "per_bank":
-        return hashlib.new(bank, data).digest()
-    return hashlib.sha1(data, usedforsecurity=False).digest().ljust(size, b"\0")
+        return b"\xff" * size if entry.violation else hashlib.new(bank, data).digest()
+    sha1 = b"\xff" * 20 if entry.violation else hashlib.sha1(data, usedforsecurity=False).digest()
+    return sha1.ljust(size, b"\0")

@@ -104,7 +104,9 @@ class Manufacturer:
         now = datetime.datetime.now(datetime.UTC)
         root_key = rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
         issuer_key = rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
-        root_name, issuer_name = _name(f"{self.name} TPM Root CA"), _name(f"{self.name} TPM EK CA")
+        root_name, issuer_name = (
+            _name(f"{self.name} software TPM {what} - laboratory only") for what in ("root", "EK CA")
+        )
         root = _certificate(root_name, root_key, root_name, root_key, now=now, depth=1)
         issuer = _certificate(issuer_name, issuer_key, root_name, root_key, now=now, depth=0)
         self._root.write_bytes(root.public_bytes(serialization.Encoding.PEM))

@@ -4,6 +4,7 @@ Its state is a directory that anybody can copy, which is exactly why it proves n
 listens on a Unix socket, so that any number of devices live side by side without choosing ports.
 """
 
+import logging
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from attestd_agent.lab.manufacturer import INSTALL, LabError, Manufacturer
 
 START_SECONDS: Final = 10.0
 STOP_SECONDS: Final = 5.0
+_log: Final = logging.getLogger(__name__)
 _POLL_SECONDS: Final = 0.002
 _MAX_SOCKET_PATH: Final = 100
 """sun_path holds 108 bytes (unix(7)); ".ctrl" and a NUL come on top."""
@@ -99,6 +101,9 @@ class SoftwareTpm:
             raise LabError(f"swtpm is not installed: {INSTALL}") from None
         weakref.finalize(self, _kill, self._process)
         self._wait_until_listening()
+        _log.warning(
+            "FOR LABORATORIES ONLY: %s is a software TPM; whoever copies its directory is this device", self.tcti
+        )
         return self
 
     def power_off(self) -> None:
