@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeVar, assert_never
 
 from attestd.protocol.messages import (
@@ -136,11 +136,15 @@ class Agent:
         self._quote: QuoteRequest | None = None
         self._shown = Shown()
         self._enrolment: Enrolment | None = None
+        self._nonce_on_disk = b""  # tells what this process wrote from what another one did
 
     def begin(self) -> Started:
         """Return the event to start with: the stored enrolment's next proof, or none. *Raises* KeystoreRefused."""
         self._enrolment = self._store.load()
-        return Started(None if self._enrolment is None else self._enrolment.nonce)
+        if self._enrolment is None:
+            return Started()
+        self._nonce_on_disk = self._enrolment.nonce
+        return Started(self._enrolment.nonce)
 
     def attempt(self, memory: Memory, event: Event) -> Attempt:
         """Follow the machine from an event to its next sleep, while no other process uses the state directory."""
@@ -239,14 +243,13 @@ class Agent:
         Another process may have proved it meanwhile: then its nonce is the newer one. What cannot be read from the disk
         is taken from memory. *Raises* StateDamaged where neither has an enrolment.
         """
-        stored, known = self._store.load(), self._enrolment
-        current = stored or known
-        if current is None:
+        stored = self._store.load()
+        if stored is not None and stored.nonce != self._nonce_on_disk:
+            self._enrolment, self._nonce_on_disk = stored, stored.nonce
+            nonce = stored.nonce
+        if self._enrolment is None:
             raise StateDamaged("there is no enrolment in the state directory")
-        if known is not None and nonce == known.nonce:
-            nonce = current.nonce
-        self._enrolment = current
-        return current.device, nonce
+        return self._enrolment.device, nonce
 
     # --- Keeping ----------------------------------------------------------------------------------------------------
 
@@ -256,8 +259,7 @@ class Agent:
             case Adopt(answer):
                 self._adopt(answer, now)
             case Record(answer):
-                self._store.proved(answer, shown=self._shown, now=now)
-                self._enrolment = self._store.load()
+                self._proved(answer, now)
             case Forget(code):
                 self._enrolment = None
                 self._log("trust-ended", code=code)
@@ -269,6 +271,18 @@ class Agent:
             case _:  # pragma: no cover
                 assert_never(action)
 
+    def _proved(self, answer: Attested, now: float) -> None:
+        if self._enrolment is not None:
+            self._enrolment = replace(
+                self._enrolment,
+                device=replace(self._enrolment.device, shown=self._shown),
+                nonce=answer.next.nonce,
+                interval=answer.next.interval,
+                deadline=int(now) + answer.next.deadline,
+            )
+        self._store.proved(answer, shown=self._shown, now=now)
+        self._nonce_on_disk = answer.next.nonce
+
     def _adopt(self, answer: Enrolled, now: float) -> None:
         if self._keys is None or self._quote is None:  # pragma: no cover - an answer follows a proof
             raise StateDamaged("there are no keys to keep")
@@ -277,3 +291,4 @@ class Agent:
         self._enrolment = Enrolment(device, answer.next.nonce, answer.next.interval, deadline, "", answer.vpn)
         keys, self._keys = self._keys, None
         self._store.adopt(answer, keys, quote=self._quote, shown=self._shown, now=now)
+        self._nonce_on_disk = answer.next.nonce
