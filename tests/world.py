@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
@@ -28,6 +29,7 @@ from attestd.appraisal.profile import parse_profile_yaml
 from attestd.changes.inventory import InventoryEntry, inventory_document
 from attestd.changes.operators import parse_operators, sign_change
 from attestd.changes.statement import Change
+from attestd.evidence.boot import boot_facts
 from attestd.evidence.challenge import Challenger
 from attestd.evidence.ek import EkPolicy
 from attestd.evidence.quote import Selection
@@ -51,6 +53,7 @@ from attestd.services.policy import PolicySource
 from attestd.store import changes
 from attestd.store.addresses import AddressPool
 from attestd.store.engine import Store
+from attestd.tpm.eventlog import parse_event_log
 from attestd_pki.certificate import parse_certificate
 from attestd_pki.chain import TrustStore
 from pki_world import CRL_URL, SUFFIX, TRUST_DOMAIN, an_issuer
@@ -58,6 +61,20 @@ from softchip import GOOD_MAKER, PCRS, SoftChip
 
 PROFILE = "edge"
 GATEWAY = Gateway("xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=", "vpn.fleet.example:51820", ("100.64.0.0/10",))
+
+
+def golden_profile(chip: SoftChip, *, version: int = 1, interval: int = 60, deadline: int = 300) -> str:
+    """Return a profile (YAML) in which every component of the chip's boot is required, by its digest."""
+    registers = {index: value for index, value in chip.registers.items() if index in PCRS}
+    facts = boot_facts(parse_event_log(chip.event_log), log_digest=bytes(32), bank="sha256", pcrs=registers)
+    claims: dict[str, Any] = {}
+    for component in facts.components:
+        accept = claims.setdefault(component.claim, {"check": "required", "accept": []})["accept"]
+        rule = {"digest": f"sha256:{component.digest.hex()}"}
+        if rule not in accept:
+            accept.append(rule)
+    document = {"profile": PROFILE, "version": version, "interval": interval, "deadline": deadline, "claims": claims}
+    return str(yaml.safe_dump(document))
 
 
 class Problem(Exception):
@@ -171,6 +188,10 @@ class World:
         """Activate a profile."""
         profile = parse_profile_yaml(yaml)
         self.change("profile-activate", profile.name, profile.document)
+
+    def golden(self, chip: SoftChip, *, version: int = 1, interval: int = 60, deadline: int = 300) -> None:
+        """Activate a profile that says: boot exactly as this chip has booted."""
+        self.activate(golden_profile(chip, version=version, interval=interval, deadline=deadline))
 
     # --- The wire -------------------------------------------------------------------------------------------------
 
