@@ -35,7 +35,7 @@ SWTPM_MARKS = [
 
 
 class DeviceFactory(Protocol):
-    """Makes a software device; it is switched off and removed after the test."""
+    """Makes a software device, booted or still off; it is switched off and removed after the test."""
 
     def __call__(
         self,
@@ -82,7 +82,8 @@ def swtpm_device(manufacturer: Manufacturer, lab_directory: Path) -> Iterator[De
         ) -> SoftwareDevice:
             place = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=lab_directory, prefix="d-")))
             tpm = SoftwareTpm(place, maker or manufacturer, banks=banks).manufacture()
-            device = SoftwareDevice(name, stack.enter_context(tpm), image)
+            stack.callback(tpm.close)
+            device = SoftwareDevice(name, tpm, image)
             if booted:
                 device.boot()
             return device

@@ -2,7 +2,9 @@
 
 import hashlib
 import struct
+import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,9 @@ from attestd_agent.lab import ima
 from attestd_agent.lab.__main__ import VARIANTS, main
 from attestd_agent.lab.authenticode import image_digest, pe_image
 from attestd_agent.lab.firmware import BootImage, simulate_boot
+from attestd_agent.lab.manufacturer import Manufacturer
+from attestd_agent.lab.swtpm import SoftwareTpm
+from attestd_agent.tpm_esys import LabTpm
 from swtpm import SWTPM_MARKS
 from testdata import TESTDATA, needs_testdata
 
@@ -152,3 +157,18 @@ def test_command_runs_on_a_booted_device_and_its_exit_code_comes_back(tmp_path: 
         image = VARIANTS[variant](BootImage())
         assert code == 7
         assert out.read_bytes() == registers(image)[8] + simulate_boot(image).event_log
+
+
+@pytest.mark.swtpm
+@SWTPM_MARKS[1]
+def test_command_that_is_told_to_end_switches_its_device_off_in_order(tmp_path: Path) -> None:
+    directory = tmp_path / "device"
+    program = [sys.executable, "-m", "attestd_agent.lab", str(directory), "--", "sleep", "60"]
+    with subprocess.Popen(program, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        assert any("lab: booted" in line for line in process.stderr)
+        process.terminate()
+        assert process.wait(10) == 143
+    tpm = SoftwareTpm(directory, Manufacturer(directory / "maker"))
+    with closing(tpm.power_on()):
+        assert LabTpm(tpm.tcti).clock()[3], "the TPM remembers a power cut"

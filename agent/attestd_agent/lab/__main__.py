@@ -10,9 +10,11 @@ where somebody puts them among its anchors.
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -39,18 +41,28 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         maker = Manufacturer(given.maker or given.directory / "maker")
-        with _tpm(given.directory, maker) as tpm:
-            device = SoftwareDevice(given.directory.name, tpm)
-            device.boot(VARIANTS[given.variant](device.image))
-            print(f"lab: booted {given.variant!r} at {device.tcti}", file=sys.stderr, flush=True)
-            done = subprocess.run(given.command, env={**os.environ, **environment(device)}, check=False)
-            tpm.power_off()
-            return done.returncode
+        tpm = SoftwareTpm(given.directory, maker)
+        with closing(tpm if tpm.state.is_dir() else tpm.manufacture()):
+            return _run(SoftwareDevice(given.directory.name, tpm), given.variant, given.command)
     except LabError as exc:
         print(f"lab: {exc}", file=sys.stderr)
         return 4
     except KeyboardInterrupt:
         return 130
+
+
+def _run(device: SoftwareDevice, variant: str, command: list[str]) -> int:
+    """Boot, run the command to its end (or end it with this process), and shut down in order."""
+    try:
+        device.boot(VARIANTS[variant](device.image))
+        print(f"lab: booted {variant!r} at {device.tcti}", file=sys.stderr, flush=True)
+        with subprocess.Popen(command, env={**os.environ, **environment(device)}) as process:
+            try:
+                return process.wait()
+            finally:
+                process.terminate()
+    finally:
+        device.tpm.power_off()
 
 
 def environment(device: SoftwareDevice) -> dict[str, str]:
@@ -63,11 +75,6 @@ def environment(device: SoftwareDevice) -> dict[str, str]:
     }
 
 
-def _tpm(directory: Path, maker: Manufacturer) -> SoftwareTpm:
-    tpm = SoftwareTpm(directory, maker)
-    return tpm if tpm.state.is_dir() else tpm.manufacture()
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m attestd_agent.lab", description="FOR LABORATORIES ONLY")
     parser.add_argument("directory", type=Path, help="the device's directory; made where it does not exist")
@@ -78,4 +85,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    # A container is stopped with SIGTERM; without this the device would be cut off and its TPM's process left behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main())

@@ -40,6 +40,7 @@ class SoftwareTpm:
         self.manufacturer = manufacturer
         self.banks = banks
         self._process: subprocess.Popen[bytes] | None = None
+        self._announced = False
         self._sockets = _socket_directory(self.directory)
         self._end_of_life = weakref.finalize(self, _remove, self._sockets, self.directory)
 
@@ -122,14 +123,18 @@ class SoftwareTpm:
         self.power_off()
         self.power_on()
 
+    def close(self) -> None:
+        """End the process and remove what was temporary; the state stays."""
+        self._end(signal.SIGTERM)
+        self._end_of_life()
+
     def __enter__(self) -> Self:
         return self.power_on()
 
     def __exit__(
         self, _kind: type[BaseException] | None, _exc: BaseException | None, _tb: TracebackType | None
     ) -> None:
-        self._end(signal.SIGTERM)
-        self._end_of_life()
+        self.close()
 
     def _wait_until_listening(self) -> None:
         """Return when both sockets take connections; that a socket's file exists is too early."""
