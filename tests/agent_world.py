@@ -141,9 +141,12 @@ class SoftVerifier:
             if isinstance(scripted, Exception):
                 raise scripted
             return scripted
-        made = {EnrolRequest: self.challenge, EnrolProof: self.enrol, AttestRequest: self.attest}[type(message)](
-            message
-        )
+        behave: dict[type, Callable[[Any], Any]] = {
+            EnrolRequest: self.challenge,
+            EnrolProof: self.enrol,
+            AttestRequest: self.attest,
+        }
+        made = behave[type(message)](message)
         return decode(answer, encode(made, CBOR), CBOR)
 
     def close(self) -> None:
