@@ -1,6 +1,7 @@
-"""A real PostgreSQL server for the tests: one for the session, in a directory of its own, ended with it.
+"""Stores for the tests, on both databases: the fixtures `store`, `database_url` and `empty_database_url` run each test twice.
 
-Set ATTESTD_TEST_POSTGRESQL to the URL of a server (and a role that may create databases) to use that one instead.
+PostgreSQL is a real server: one for the session, in a directory of its own, ended with it. Set ATTESTD_TEST_POSTGRESQL to
+the URL of a server (and a role that may create databases) to use that one instead.
 """
 
 import os
@@ -13,7 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from sqlalchemy import create_engine, make_url, text
+
+from attestd.store import Store
 
 INSTALL = "no PostgreSQL server on this machine: apt-get install --no-install-recommends postgresql"
 OTHER_SERVER = "ATTESTD_TEST_POSTGRESQL"
@@ -41,11 +45,11 @@ class Server:
         self._admin = create_engine(self.url, isolation_level="AUTOCOMMIT")
 
     @contextmanager
-    def database(self) -> Iterator[str]:
-        """Make an empty database, yield its URL, and drop it."""
+    def database(self, template: str = "template0") -> Iterator[str]:
+        """Make a database as a copy of another one (by default an empty one), yield its URL, and drop it."""
         name = f"attestd_{uuid.uuid4().hex}"
         with self._admin.connect() as connection:
-            connection.execute(text(f'CREATE DATABASE "{name}"'))
+            connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
         try:
             yield self.url.set(database=name).render_as_string(hide_password=False)
         finally:
@@ -118,3 +122,72 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+# --- Fixtures ---------------------------------------------------------------------------------------------------------
+
+_POSTGRESQL = pytest.param(
+    "postgresql", marks=[pytest.mark.postgresql, pytest.mark.skipif(not available(), reason=INSTALL)]
+)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[Server]:
+    """One PostgreSQL server for the session."""
+    if not available():
+        pytest.skip(INSTALL)
+    with server() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def migrated_postgresql(postgresql_server: Server) -> Iterator[str]:
+    """The name of a database with the schema, to copy from."""
+    with postgresql_server.database() as url:
+        _migrate(url)
+        yield str(make_url(url).database)
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the schema, to copy from."""
+    path = tmp_path_factory.mktemp("schema") / "template.db"
+    _migrate(f"sqlite:///{path}")
+    return path
+
+
+def _migrate(url: str) -> None:
+    store = Store.open(url)
+    store.migrate()
+    store.close()
+
+
+@pytest.fixture(params=["sqlite", _POSTGRESQL])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database without a schema."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'attestd.db'}"
+        return
+    with request.getfixturevalue("postgresql_server").database() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", _POSTGRESQL])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database of its own, with the schema."""
+    if request.param == "sqlite":
+        path = tmp_path / "attestd.db"
+        shutil.copyfile(request.getfixturevalue("migrated_sqlite"), path)
+        yield f"sqlite:///{path}"
+        return
+    template = request.getfixturevalue("migrated_postgresql")
+    with request.getfixturevalue("postgresql_server").database(template) as url:
+        yield url
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    """A store with the schema and nothing in it."""
+    opened = Store.open(database_url)
+    yield opened
+    opened.close()

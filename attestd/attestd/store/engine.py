@@ -34,7 +34,8 @@ class Store:
         """Return the store at `url`: `sqlite:///path` or `postgresql://…`. Nothing is connected yet.
 
         A SQLite file that does not exist is created for its owner alone (mode 0600; its WAL inherits that).
-        *Raises* ValueError for another kind of database, or SQLite in memory (each connection would see its own).
+        *Raises* ValueError for another kind of database, or SQLite in memory (each connection would see its own), and
+        StoreUnavailable for a file that cannot be made.
         """
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
@@ -112,7 +113,10 @@ def _sqlite(url: URL, pool_size: int) -> tuple[Engine, Engine]:
     if not path or path == ":memory:" or path.startswith("file:"):
         raise ValueError("a SQLite store is a file: sqlite:///path")
     if not Path(path).exists():
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+        except OSError as error:
+            raise StoreUnavailable(f"the database file cannot be made: {error.strerror}") from error
     reader = create_engine(url, pool_size=pool_size, max_overflow=0, pool_timeout=bounds.POOL_SECONDS)
     writer = create_engine(url, pool_size=1, max_overflow=0, pool_timeout=bounds.POOL_SECONDS)
     for engine, begin, query_only in ((reader, "BEGIN", "ON"), (writer, "BEGIN IMMEDIATE", "OFF")):

@@ -189,7 +189,7 @@ def get_event_log(connection: Connection, digest: bytes) -> bytes | None:
         log = zlib.decompressobj().decompress(row[0], min(row[1], limits.MAX_EVENT_LOG) + 1)
     except zlib.error as error:
         raise StoreError("a boot log was changed in the database") from error
-    if hashlib.sha256(log).digest() != digest:
+    if len(log) != row[1] or hashlib.sha256(log).digest() != digest:
         raise StoreError("a boot log was changed in the database")
     return log
 
