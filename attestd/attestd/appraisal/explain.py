@@ -10,7 +10,7 @@ from typing import Final
 
 from attestd.appraisal.policy import ClaimPolicy, Profile
 from attestd.appraisal.result import AttestationResult, FindingDetail
-from attestd.evidence.claims import printable
+from attestd.evidence.labels import printable
 from attestd.protocol.reasons import Reason
 
 _LONGEST: Final = 400

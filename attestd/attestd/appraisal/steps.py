@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from attestd.appraisal.policy import Check, ClaimPolicy, Profile, Tier, Violations, rule_accepts
 from attestd.appraisal.result import Category, ClaimVerdict, FindingDetail
+from attestd.evidence.labels import printable
 from attestd.evidence.runtime import OPAQUE
 from attestd.evidence.types import AuthenticatedEvidence, BootFacts, Component, RuntimeEntry, RuntimeFacts
 from attestd.protocol.limits import MAX_FINDINGS
@@ -387,7 +388,7 @@ def _refused_file(entry: RuntimeEntry, tier: Tier) -> FindingDetail:
     return FindingDetail(
         Reason.CLAIM_MISMATCH,
         "runtime",
-        printable(entry.path),
+        printable(entry.path.decode("utf-8", "backslashreplace")),
         "a file that the profile lists, with a content it may have",
         f"{entry.algorithm}:{entry.digest.hex()}",
         tier,
@@ -399,12 +400,6 @@ def _refused_file(entry: RuntimeEntry, tier: Tier) -> FindingDetail:
 
 def _runtime_finding(code: Reason, component: str, expected: str, actual: str, tier: Tier) -> FindingDetail:
     return FindingDetail(code, "runtime", component, expected, actual, tier, "file-system", RUNTIME_REGISTER)
-
-
-def printable(text: bytes) -> str:
-    """Return bytes for people: what is not printable ASCII or printable Unicode is escaped (E11)."""
-    decoded = text.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in decoded)
 
 
 def _where(pcr: int | None, event: int | None) -> str:

@@ -12,49 +12,23 @@ from hashlib import sha256
 from struct import Struct
 from typing import Final, NamedTuple
 
+from attestd.evidence.labels import IMAGES, firmware_label, image_label, text_label, type_label
 from attestd.tpm.devicepath import device_path_text
 from attestd.tpm.errors import Malformed
 from attestd.tpm.eventdata import (
+    UefiVariable,
     parse_crtm_version,
-    parse_firmware_blob,
     parse_gpt,
-    parse_image_load,
     parse_ipl,
-    parse_post_code,
     parse_separator,
     parse_text,
     parse_variable,
 )
 from attestd.tpm.eventlog import Event
 from attestd.tpm.eventtypes import EventType as T
-from attestd.tpm.eventtypes import event_type_name
 from attestd.tpm.measured import Measured
 from attestd.tpm.signaturelist import parse_signature_lists
 
-# As plain integers: comparing with a member of an enumeration costs more than all else here.
-_ACTION: Final = int(T.ACTION)
-_EFI_ACTION: Final = int(T.EFI_ACTION)
-_EFI_GPT_EVENT: Final = int(T.EFI_GPT_EVENT)
-_EFI_GPT_EVENT2: Final = int(T.EFI_GPT_EVENT2)
-_EFI_PLATFORM_FIRMWARE_BLOB: Final = int(T.EFI_PLATFORM_FIRMWARE_BLOB)
-_EFI_PLATFORM_FIRMWARE_BLOB2: Final = int(T.EFI_PLATFORM_FIRMWARE_BLOB2)
-_EFI_SPDM_FIRMWARE_CONFIG: Final = int(T.EFI_SPDM_FIRMWARE_CONFIG)
-_EFI_VARIABLE_AUTHORITY: Final = int(T.EFI_VARIABLE_AUTHORITY)
-_EFI_VARIABLE_BOOT: Final = int(T.EFI_VARIABLE_BOOT)
-_EFI_VARIABLE_BOOT2: Final = int(T.EFI_VARIABLE_BOOT2)
-_EFI_VARIABLE_DRIVER_CONFIG: Final = int(T.EFI_VARIABLE_DRIVER_CONFIG)
-_EVENT_TAG: Final = int(T.EVENT_TAG)
-_IPL: Final = int(T.IPL)
-_NO_ACTION: Final = int(T.NO_ACTION)
-_OMIT_BOOT_DEVICE_EVENTS: Final = int(T.OMIT_BOOT_DEVICE_EVENTS)
-_POST_CODE: Final = int(T.POST_CODE)
-_POST_CODE2: Final = int(T.POST_CODE2)
-_SEPARATOR: Final = int(T.SEPARATOR)
-_S_CRTM_VERSION: Final = int(T.S_CRTM_VERSION)
-
-IMAGES: Final = frozenset({T.EFI_BOOT_SERVICES_APPLICATION, T.EFI_BOOT_SERVICES_DRIVER, T.EFI_RUNTIME_SERVICES_DRIVER})
-_CONTENT_ELSEWHERE: Final = IMAGES | {T.EFI_PLATFORM_FIRMWARE_BLOB, T.EFI_PLATFORM_FIRMWARE_BLOB2, T.EFI_HANDOFF_TABLES}
-_FILE_REGISTERS: Final = frozenset({9, 14})
 MUST_HASH: Final = frozenset(
     {
         T.SEPARATOR,
@@ -148,20 +122,16 @@ class Seen(NamedTuple):
         return self.proof.data if self.proof is not None and self.proof.form == "data" else None
 
 
-def printable(text: str) -> str:
-    """Return text with everything escaped that is not printable (E11)."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
-
-
 def read_event(seen: Seen) -> Reading:
     event = seen.event
-    if event.type == _SEPARATOR:
+    if event.type == T.SEPARATOR:
         return _separator(seen)
     reader = _READERS.get(event.pcr)
-    found = reader(seen) if reader is not None else None
-    return found or Reading("unknown-event", _hexadecimal(seen.whole), _type_label(event))
+    try:
+        found = reader(seen) if reader is not None else None
+    except Malformed:
+        found = None  # data that is not of its type's form is not understood
+    return found or Reading("unknown-event", _hexadecimal(seen.whole), type_label(event))
 
 
 def _separator(seen: Seen) -> Reading:
@@ -173,29 +143,29 @@ def _separator(seen: Seen) -> Reading:
 
 def _firmware_code(seen: Seen) -> Reading | None:
     """PCR 0: the firmware itself, and the version it says it has."""
-    if seen.type == _S_CRTM_VERSION:
+    if seen.type == T.S_CRTM_VERSION:
         text = parse_crtm_version(seen.event.data) or "(empty)"
         return Reading("firmware-version", text if seen.whole is not None else None, text)
     if seen.type in _FIRMWARE:
-        return Reading("firmware", _hexadecimal(seen.whole), _firmware_label(seen.event))
+        return Reading("firmware", _hexadecimal(seen.whole), firmware_label(seen.event))
     return None
 
 
 def _platform_config(seen: Seen) -> Reading | None:
     """PCR 1: boot variables, and whatever else describes the platform."""
-    if seen.type in (_EFI_VARIABLE_BOOT, _EFI_VARIABLE_BOOT2):
+    if seen.type in (T.EFI_VARIABLE_BOOT, T.EFI_VARIABLE_BOOT2):
         return _boot_variable(seen)
-    if seen.type == _EFI_VARIABLE_DRIVER_CONFIG:
+    if seen.type == T.EFI_VARIABLE_DRIVER_CONFIG:
         return _configuration_variable(seen, "platform-config")
     if seen.type in _PLATFORM:
-        return Reading("platform-config", _hexadecimal(seen.whole), _firmware_label(seen.event))
+        return Reading("platform-config", _hexadecimal(seen.whole), firmware_label(seen.event))
     return None
 
 
 def _boot_variable(seen: Seen) -> Reading | None:
-    if seen.proof is None:
+    variable = _variable(seen)
+    if variable is None:
         return None
-    variable = parse_variable(seen.event.data)
     # Where only the value is vouched for, the name is a claim; nothing in this register is code, so it decides nothing more.
     if variable.name == "BootOrder":
         data = variable.data
@@ -225,10 +195,18 @@ def _load_option(data: bytes) -> str:
     return " ".join(part for part in (description, path, f"attributes={attributes:#x}", optional) if part)
 
 
+def _variable(seen: Seen) -> UefiVariable | None:
+    """Return the variable if the digest vouches for it, or for its value at least.
+
+    It is read from the whole data: one byte of slack behind a variable may be all that the digest does not cover.
+    """
+    return parse_variable(seen.event.data) if seen.proof is not None else None
+
+
 def _configuration_variable(seen: Seen, claim: str) -> Reading | None:
-    if seen.whole is None:
+    variable = _variable(seen)
+    if variable is None:
         return None
-    variable = parse_variable(seen.whole)
     value = f"{variable.name}={variable.data.hex()}"
     return Reading(claim, value, value)
 
@@ -236,16 +214,16 @@ def _configuration_variable(seen: Seen, claim: str) -> Reading | None:
 def _option_rom(seen: Seen) -> Reading | None:
     """PCR 2: code that is not the platform maker's."""
     if seen.type in _OPTION_ROM:
-        return Reading("option-rom", None, _image_label(seen.event))
+        return Reading("option-rom", None, image_label(seen.event))
     return _adapter_config(seen)
 
 
 def _adapter_config(seen: Seen) -> Reading | None:
     """PCR 3, and what is not code in PCR 2: an adapter's configuration."""
-    if seen.type == _EFI_VARIABLE_DRIVER_CONFIG:
+    if seen.type == T.EFI_VARIABLE_DRIVER_CONFIG:
         return _configuration_variable(seen, "option-rom-config")
-    if seen.type in _PLATFORM or seen.type in (_EFI_SPDM_FIRMWARE_CONFIG, _EFI_VARIABLE_BOOT):
-        return Reading("option-rom-config", _hexadecimal(seen.whole), _firmware_label(seen.event))
+    if seen.type in _PLATFORM or seen.type in (T.EFI_SPDM_FIRMWARE_CONFIG, T.EFI_VARIABLE_BOOT):
+        return Reading("option-rom-config", _hexadecimal(seen.whole), firmware_label(seen.event))
     return None
 
 
@@ -258,11 +236,11 @@ def _boot_manager(seen: Seen) -> Reading | None:
         return None
     # The first image behind the separator is the operating system's; firmware's own applications come before it.
     first = seen.place.separated and not seen.place.loader_seen
-    return Reading("loader" if first else "application", None, _image_label(seen.event))
+    return Reading("loader" if first else "application", None, image_label(seen.event))
 
 
 def _action(seen: Seen) -> Reading | None:
-    if seen.type not in (_EFI_ACTION, _ACTION, _OMIT_BOOT_DEVICE_EVENTS) or seen.whole is None:
+    if seen.type not in (T.EFI_ACTION, T.ACTION, T.OMIT_BOOT_DEVICE_EVENTS) or seen.whole is None:
         return None
     try:
         text = parse_text(seen.whole)
@@ -273,7 +251,7 @@ def _action(seen: Seen) -> Reading | None:
 
 def _boot_configuration(seen: Seen) -> Reading | None:
     """PCR 5: the partition table, the hand-over, the boot manager's configuration file."""
-    if seen.type in (_EFI_GPT_EVENT, _EFI_GPT_EVENT2) and seen.whole is not None:
+    if seen.type in (T.EFI_GPT_EVENT, T.EFI_GPT_EVENT2) and seen.whole is not None:
         table = parse_gpt(seen.whole)
         lines = [f"disk {table.disk_guid}"]
         lines += [
@@ -281,24 +259,24 @@ def _boot_configuration(seen: Seen) -> Reading | None:
             for part in table.partitions
         ]
         return Reading("gpt", "\n".join(lines), f"partition table of disk {table.disk_guid}")
-    if seen.type in (_EFI_VARIABLE_BOOT, _EFI_VARIABLE_BOOT2):
+    if seen.type in (T.EFI_VARIABLE_BOOT, T.EFI_VARIABLE_BOOT2):
         return _boot_variable(seen)
-    if seen.type in (_EVENT_TAG, _IPL):
-        return Reading("boot-file", _hexadecimal(seen.whole), _text_label(seen.event))
+    if seen.type in (T.EVENT_TAG, T.IPL):
+        return Reading("boot-file", _hexadecimal(seen.whole), text_label(seen.event))
     return _action(seen)
 
 
 def _management(seen: Seen) -> Reading | None:
     """PCR 6: the platform maker's own."""
-    return Reading("management", _hexadecimal(seen.whole), _firmware_label(seen.event))
+    return Reading("management", _hexadecimal(seen.whole), firmware_label(seen.event))
 
 
 def _secure_boot(seen: Seen) -> Reading | None:
     """PCR 7: the policy of Secure Boot, and who vouched for what was started."""
-    if seen.type == _EFI_VARIABLE_DRIVER_CONFIG and seen.whole is not None:
-        return _secure_boot_variable(seen.whole)
-    if seen.type == _EFI_VARIABLE_AUTHORITY and seen.whole is not None:
-        variable = parse_variable(seen.whole)
+    variable = _variable(seen) if seen.type in (T.EFI_VARIABLE_DRIVER_CONFIG, T.EFI_VARIABLE_AUTHORITY) else None
+    if variable is not None and seen.type == T.EFI_VARIABLE_DRIVER_CONFIG:
+        return _secure_boot_variable(variable)
+    if variable is not None:
         if variable.name in ("SbatLevel", "MokListTrusted"):
             content = variable.data.rstrip(b"\0").decode("ascii", "backslashreplace")
         else:
@@ -310,8 +288,7 @@ def _secure_boot(seen: Seen) -> Reading | None:
     return _action(seen)
 
 
-def _secure_boot_variable(data: bytes) -> Reading | None:
-    variable = parse_variable(data)
+def _secure_boot_variable(variable: UefiVariable) -> Reading | None:
     name = (variable.guid, variable.name)
     if name == (_GLOBAL, "SecureBoot"):
         # Firmware without keys logs an empty variable or a zero: both mean that nothing is enforced.
@@ -340,7 +317,7 @@ def _signatures(data: bytes) -> str:
 
 def _loader_commands(seen: Seen) -> Reading | None:
     """PCR 8: what GRUB ran and with which command line it starts the kernel; systemd-boot's command line."""
-    if seen.type != _IPL:
+    if seen.type != T.IPL:
         return None
     if seen.proof is not None and seen.proof.form == "text":
         text = seen.proof.data.decode("utf-8", "backslashreplace")
@@ -350,7 +327,7 @@ def _loader_commands(seen: Seen) -> Reading | None:
     if seen.whole is not None:
         text = parse_ipl(seen.whole).text
         return Reading("kernel-command-line", text, text)
-    return Reading("kernel-command-line", None, _text_label(seen.event))
+    return Reading("kernel-command-line", None, text_label(seen.event))
 
 
 def _loaded_files(seen: Seen) -> Reading | None:
@@ -358,15 +335,15 @@ def _loaded_files(seen: Seen) -> Reading | None:
 
     The digest is that of a content that the log does not have; the name chooses among claims that cannot be ignored.
     """
-    if seen.type == _EVENT_TAG:
+    if seen.type == T.EVENT_TAG:
         if _LOADED_OPTIONS in seen.event.data:
             return Reading("kernel-command-line", None, "the command line handed to the kernel")
         if _LINUX_INITRD in seen.event.data:
             return Reading("initrd", None, "the initial ramdisk handed to the kernel")
-        return Reading("boot-file", None, _text_label(seen.event))
-    if seen.type != _IPL:
+        return Reading("boot-file", None, text_label(seen.event))
+    if seen.type != T.IPL:
         return None
-    label = _text_label(seen.event)
+    label = text_label(seen.event)
     name = label.rstrip().rpartition("/")[2].lower()
     if name.startswith(("vmlinuz", "bzimage", "linux", "image", "kernel", "grub_linux")):
         return Reading("kernel", None, label)
@@ -376,7 +353,7 @@ def _loaded_files(seen: Seen) -> Reading | None:
 def _unified_kernel(seen: Seen) -> Reading | None:
     """PCR 11: systemd's stub extends each section's name and then its content, so a content's name is proven by order."""
     section = seen.place.section
-    if seen.type != _IPL:
+    if seen.type != T.IPL:
         return None
     if section is not None:
         return Reading(_UKI_CLAIMS.get(section, "uki-section"), None, f"{section} of the unified kernel image")
@@ -388,22 +365,22 @@ def _unified_kernel(seen: Seen) -> Reading | None:
 
 def _kernel_parameters(seen: Seen) -> Reading | None:
     """PCR 12: a command line from outside the unified kernel image; credentials."""
-    if seen.type not in (_IPL, _EVENT_TAG):
+    if seen.type not in (T.IPL, T.EVENT_TAG):
         return None
-    if seen.type == _IPL and seen.whole is not None:
+    if seen.type == T.IPL and seen.whole is not None:
         text = parse_ipl(seen.whole).text
         return Reading("kernel-command-line", text, text)
-    return Reading("system-extension", None, _text_label(seen.event))
+    return Reading("system-extension", None, text_label(seen.event))
 
 
 def _system_extensions(seen: Seen) -> Reading | None:
     """PCR 13: system extensions handed to the kernel."""
-    return Reading("system-extension", None, _text_label(seen.event)) if seen.type in (_IPL, _EVENT_TAG) else None
+    return Reading("system-extension", None, text_label(seen.event)) if seen.type in (T.IPL, T.EVENT_TAG) else None
 
 
 def _machine_owner_keys(seen: Seen) -> Reading | None:
     """PCR 14: shim's lists and states, each a digest of a variable's content."""
-    return Reading("mok", None, _text_label(seen.event)) if seen.type == _IPL else None
+    return Reading("mok", None, text_label(seen.event)) if seen.type == T.IPL else None
 
 
 _READERS: Final[dict[int, Callable[[Seen], Reading | None]]] = {
@@ -426,37 +403,3 @@ _READERS: Final[dict[int, Callable[[Seen], Reading | None]]] = {
 
 def _hexadecimal(data: bytes | None) -> str | None:
     return None if data is None else f"hex {data.hex()}"
-
-
-def _type_label(event: Event) -> str:
-    return f"{event_type_name(event.type)} in PCR {event.pcr}"
-
-
-def _firmware_label(event: Event) -> str:
-    try:
-        if event.type in (_POST_CODE, _POST_CODE2):
-            found = parse_post_code(event.data)
-        elif event.type in (_EFI_PLATFORM_FIRMWARE_BLOB, _EFI_PLATFORM_FIRMWARE_BLOB2):
-            found = parse_firmware_blob(event.data)
-        else:
-            found = parse_text(event.data)
-    except Malformed:
-        return _type_label(event)
-    if isinstance(found, str):
-        return found or _type_label(event)
-    return f"{found.description or 'firmware volume'} at {found.base:#x}, {found.length} bytes"
-
-
-def _image_label(event: Event) -> str:
-    try:
-        path = parse_image_load(event.data).device_path if event.type in IMAGES else ""
-    except Malformed:
-        path = ""
-    return path or _firmware_label(event)
-
-
-def _text_label(event: Event) -> str:
-    try:
-        return parse_ipl(event.data).text or _type_label(event)
-    except Malformed:
-        return _type_label(event)

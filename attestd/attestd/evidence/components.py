@@ -10,7 +10,8 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Final, NamedTuple
 
-from attestd.evidence.claims import IMAGES, MUST_HASH, Place, Seen, printable, read_event
+from attestd.evidence.claims import MUST_HASH, Place, Seen, read_event
+from attestd.evidence.labels import IMAGES, printable
 from attestd.evidence.types import Component
 from attestd.protocol.limits import EVENT_MEMO_DATA, EVENT_MEMO_ENTRIES
 from attestd.tpm.eventdata import IPL_PREFIXES
