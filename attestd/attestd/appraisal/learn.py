@@ -15,9 +15,7 @@ from attestd.evidence.runtime import OPAQUE
 from attestd.evidence.types import AuthenticatedEvidence, BootFacts, Component, RuntimeFacts
 from attestd.protocol.limits import MAX_PATTERN
 
-_SINGULAR: Final = frozenset(
-    {"gpt", "boot-order", "boot-entry", "platform-config", "option-rom-config", "management", "boot-action"}
-)
+_SINGULAR: Final = frozenset({"gpt", "boot-order", "boot-entry", "platform-config", "option-rom-config", "management"})
 """Claims that describe one machine (disk identifiers, serial numbers, boot entries) and carry no code."""
 _PARTIAL: Final = frozenset({"boot-phase", "boot-entry", "separator"})
 """Claims of which a good machine may well show less than was seen."""

@@ -60,7 +60,7 @@ CLAIMS: Final[Mapping[str, str]] = MappingProxyType(
         "secure-boot-db": "the keys and digests that may boot",
         "secure-boot-dbx": "the keys and digests that may not boot",
         "secure-boot-authority": "the certificate or digest that let an image run",
-        "secure-boot-mode": "SetupMode, AuditMode and DeployedMode",
+        "secure-boot-mode": "SetupMode, AuditMode, DeployedMode, and what firmware admits to (a debug mode)",
         "gpt": "the partition table of the boot disk",
         "loader": "the first image that firmware started",
         "application": "an image started after the first: a boot loader's second stage, a kernel",
@@ -82,11 +82,21 @@ CLAIMS: Final[Mapping[str, str]] = MappingProxyType(
 """Every claim that evidence can make, in words; a profile that names another is refused."""
 
 NEVER_IGNORED: Final = frozenset(
-    {"kernel", "initrd", "boot-file", "kernel-command-line", "grub-command", "loader", "application", "unknown-event"}
+    {
+        "kernel",
+        "initrd",
+        "boot-file",
+        "kernel-command-line",
+        "grub-command",
+        "system-extension",
+        "loader",
+        "application",
+        "unknown-event",
+    }
 )
 """Claims that a profile cannot ignore.
 
-In PCR 8 and 9 a name that no digest covers chooses among claims: were one of them ignored, whatever was measured could call
+In PCR 8, 9 and 12 a name that no digest covers chooses among claims: were one of them ignored, whatever was measured could call
 itself that (E01). An event that nobody understands, and code that is started, are nothing that one can be indifferent to.
 """
 

@@ -1,9 +1,10 @@
 """What a person would say one event measured, and how much of that is proved; one reader for each register.
 
 A claim follows from the register and from content that the event's digest vouches for. What a digest does not vouch for
-(the event's type, the name of a file, GRUB's prefix) may choose a claim only among claims of the same register that a profile
-cannot ignore, so that lying about it wins nothing: the digest still has to be an accepted one (E01). An event for which no
-rule below fits is an `unknown-event`.
+(the event's type, the name of a file, GRUB's prefix) may choose only among claims that a profile cannot ignore, or among those of
+a register that has no code in it, so that lying about it wins nothing: the digest still has to be an accepted one (E01). Code
+that can be read as something else (a driver that is also a well-formed variable) must not gain by it either: that is why PCR 2
+has a single claim. An event for which no rule below fits is an `unknown-event`.
 PC client platform firmware profile 1.06, 3.3.4 (what belongs into which register) and 10.4.
 """
 
@@ -70,13 +71,11 @@ _FIRMWARE: Final = frozenset(
     }
 )
 _PLATFORM: Final = _FIRMWARE | {T.EFI_HANDOFF_TABLES2, T.TABLE_OF_DEVICES, T.EVENT_TAG, T.ACTION, T.COMPACT_HASH}
-_OPTION_ROM: Final = IMAGES | {
-    T.EFI_PLATFORM_FIRMWARE_BLOB,
-    T.EFI_PLATFORM_FIRMWARE_BLOB2,
-    T.NONHOST_CODE,
-    T.NONHOST_INFO,
-    T.EFI_SPDM_FIRMWARE_BLOB,
-}
+_OPTION_ROM: Final = (
+    IMAGES | _PLATFORM | {T.EFI_VARIABLE_DRIVER_CONFIG, T.EFI_SPDM_FIRMWARE_BLOB, T.EFI_SPDM_FIRMWARE_CONFIG}
+)
+_LONGEST_VERSION: Final = 256
+"""Bytes of a version that is text and could not be code as well."""
 _LOADED_OPTIONS: Final = b"LOADED_IMAGE::LoadOptions"
 _LINUX_INITRD: Final = b"Linux initrd"
 _UKI_CLAIMS: Final = {".linux": "kernel", ".initrd": "initrd", ".cmdline": "kernel-command-line"}
@@ -143,10 +142,10 @@ def _separator(seen: Seen) -> Reading:
 
 def _firmware_code(seen: Seen) -> Reading | None:
     """PCR 0: the firmware itself, and the version it says it has."""
-    if seen.type == T.S_CRTM_VERSION:
-        text = parse_crtm_version(seen.event.data) or "(empty)"
-        return Reading("firmware-version", text if seen.whole is not None else None, text)
-    if seen.type in _FIRMWARE:
+    if seen.type == T.S_CRTM_VERSION and seen.whole is not None and len(seen.whole) <= _LONGEST_VERSION:
+        text = parse_crtm_version(seen.whole) or "(empty)"
+        return Reading("firmware-version", text, text)
+    if seen.type in _FIRMWARE or seen.type == T.S_CRTM_VERSION:
         return Reading("firmware", _hexadecimal(seen.whole), firmware_label(seen.event))
     return None
 
@@ -212,14 +211,14 @@ def _configuration_variable(seen: Seen, claim: str) -> Reading | None:
 
 
 def _option_rom(seen: Seen) -> Reading | None:
-    """PCR 2: code that is not the platform maker's."""
+    """PCR 2: code that is not the platform maker's. Its configuration, where there is any, is under the same claim."""
     if seen.type in _OPTION_ROM:
-        return Reading("option-rom", None, image_label(seen.event))
-    return _adapter_config(seen)
+        return Reading("option-rom", _hexadecimal(seen.whole), image_label(seen.event))
+    return None
 
 
 def _adapter_config(seen: Seen) -> Reading | None:
-    """PCR 3, and what is not code in PCR 2: an adapter's configuration."""
+    """PCR 3: an adapter's configuration."""
     if seen.type == T.EFI_VARIABLE_DRIVER_CONFIG:
         return _configuration_variable(seen, "option-rom-config")
     if seen.type in _PLATFORM or seen.type in (T.EFI_SPDM_FIRMWARE_CONFIG, T.EFI_VARIABLE_BOOT):
@@ -285,7 +284,9 @@ def _secure_boot(seen: Seen) -> Reading | None:
             content = f"sha256:{sha256(body).hexdigest()}"
         value = f"{variable.name} {content}"
         return Reading("secure-boot-authority", value, value)
-    return _action(seen)
+    action = _action(seen)
+    # What firmware admits here (a debug mode, no protection against DMA) is policy, not one of its usual steps.
+    return action._replace(claim="secure-boot-mode") if action is not None else None
 
 
 def _secure_boot_variable(variable: UefiVariable) -> Reading | None:

@@ -107,13 +107,16 @@ def test_the_addresses_of_an_image_do_not_matter():
         (0, T.EFI_PLATFORM_FIRMWARE_BLOB, "firmware"),
         (0, T.POST_CODE, "firmware"),
         (0, T.S_CRTM_CONTENTS, "firmware"),
-        (0, T.S_CRTM_VERSION, "firmware-version"),
+        (0, T.S_CRTM_VERSION, "firmware"),
         (1, T.EFI_HANDOFF_TABLES, "platform-config"),
         (1, T.CPU_MICROCODE, "platform-config"),
         (2, T.EFI_BOOT_SERVICES_DRIVER, "option-rom"),
+        (2, T.PLATFORM_CONFIG_FLAGS, "option-rom"),
+        (2, T.EFI_VARIABLE_DRIVER_CONFIG, "option-rom"),
         (3, T.PLATFORM_CONFIG_FLAGS, "option-rom-config"),
         (6, T.COMPACT_HASH, "management"),
         (9, T.EVENT_TAG, "boot-file"),
+        (12, T.IPL, "system-extension"),
         (13, T.IPL, "system-extension"),
         (14, T.IPL, "mok"),
         (0, T.IPL, "unknown-event"),
@@ -131,6 +134,22 @@ def test_what_the_log_has_no_content_of_is_claimed_by_register_and_type(pcr, kin
 def test_a_version_that_hashes_is_text():
     (component,) = early(event(0, T.S_CRTM_VERSION, utf16("Version 2.7\0")))
     assert (component.claim, component.value) == ("firmware-version", "Version 2.7")
+
+
+def test_e01_firmware_that_is_logged_whole_as_a_version_is_firmware():
+    (component,) = early(event(0, T.S_CRTM_VERSION, b"code" * 1000))
+    assert component.claim == "firmware"
+
+
+def test_e01_a_driver_that_is_also_a_variable_is_an_option_rom():
+    (component,) = early(event(2, T.EFI_VARIABLE_DRIVER_CONFIG, variable("x", b"code")))
+    assert component.claim == "option-rom"
+
+
+@pytest.mark.parametrize("text", [b"UEFI Debug Mode", b"DMA Protection Disabled"])
+def test_what_firmware_admits_to_in_pcr_7_is_policy(text):
+    (component,) = early(event(7, T.EFI_ACTION, text))
+    assert (component.claim, component.value) == ("secure-boot-mode", text.decode())
 
 
 def test_a_boot_entry_does_not_depend_on_its_number():
