@@ -19,7 +19,8 @@ from attestd_agent.errors import ConfigurationError
 from attestd_agent.proof import Sources
 from attestd_agent.tpm import Tpm
 
-INVENTORY_COLUMNS: Final = ("ek_public_sha256", "device_id", "manufacturer", "hostname")
+INVENTORY_COLUMNS: Final = ("ek_public_sha256", "name", "site", "profile", "note")
+_NO_LABEL: Final = re.compile(r"[^a-z0-9._-]+")
 
 # tcg-at-tpmManufacturer (2.23.133.2.1) and a string "id:" with the vendor's code in hex (EK Credential Profile 2.5,
 # 3.1.2). Looked for in the bytes: a third of real certificates is not strict DER, and nothing is decided here.
@@ -51,12 +52,24 @@ def manufacturer(certificate: bytes) -> str:
     return text if text.isprintable() else ""
 
 
-def inventory_csv(document: dict[str, Any]) -> str:
+def inventory_row(document: dict[str, Any], *, name: str, site: str, profile: str) -> dict[str, str]:
+    """Return one row of an inventory file; without a `name` the host's own becomes the label."""
+    label = _NO_LABEL.sub("-", str(document["hostname"]).lower()).strip(".-_")[:63]
+    return {
+        "ek_public_sha256": str(document["ek_public_sha256"]),
+        "name": name or label,
+        "site": site,
+        "profile": profile,
+        "note": str(document["manufacturer"]),
+    }
+
+
+def inventory_csv(row: dict[str, str]) -> str:
     """Return a header and one line for an inventory file."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, INVENTORY_COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(text, INVENTORY_COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerow(document)
+    writer.writerow(row)
     return text.getvalue()
 
 

@@ -143,14 +143,22 @@ class _Commands:
 
     def identity(
         self,
-        csv: Annotated[bool, typer.Option("--csv", help="Print a header and a line for an inventory file.")] = False,
+        inventory: Annotated[
+            bool, typer.Option("--inventory", help="Print a row for an inventory file: CSV with a header, or JSON.")
+        ] = False,
+        name: Annotated[
+            str, typer.Option(help="This device's name there; default: the host's.", show_default=False)
+        ] = "",
+        site: Annotated[str, typer.Option(help="Its site there.", show_default=False)] = "",
+        profile: Annotated[str, typer.Option(help="Its profile there.", show_default=False)] = "",
     ) -> int:
         """Show who this device is: its id, its endorsement key's digest, the TPM's manufacturer."""
         document = authoring.identity_of(EsysTpm(self._line.settings().tcti))
-        if csv:
-            print(authoring.inventory_csv(document), end="")
-        else:
+        if not inventory:
             self._print(document)
+            return 0
+        row = authoring.inventory_row(document, name=name, site=site, profile=profile)
+        print(json.dumps([row]) if self._line.as_json else authoring.inventory_csv(row), end="")
         return 0
 
     def quote(

@@ -77,8 +77,8 @@ def _interface(credential: VpnCredential) -> str:
 
 def _peer(peer: VpnPeer) -> str:
     networks = [_checked(ipaddress.ip_network, network) for network in peer.allowed_ips]
-    lines = ["", "[Peer]", f"PublicKey = {_key(peer.public_key)}", f"AllowedIPs = {', '.join(networks)}"]
-    lines.append(f"Endpoint = {_endpoint(peer.endpoint)}")
+    lines = ["", "[Peer]", f"PublicKey = {_key(peer.public_key)}", f"Endpoint = {_endpoint(peer.endpoint)}"]
+    lines.append(f"AllowedIPs = {', '.join(networks)}")
     if peer.persistent_keepalive:
         lines.append(f"PersistentKeepalive = {int(peer.persistent_keepalive)}")
     return "\n".join(lines) + "\n"
