@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 VERIFIER = ("attestd/attestd", "pki/attestd_pki")
 PRODUCT = (*VERIFIER, "agent/attestd_agent")
 EVERYTHING = (*PRODUCT, "tests")
-LONGEST = 400
-"""Lines of a file that are not blank: above it, a file usually does two things."""
+LONGEST = {"attestd": 400, "pki": 400, "agent": 400, "tests": 500}
+"""Lines of a file that are not blank, by its top folder: above it, a file usually does two things."""
 
 
 def files(*folders: str) -> list[Path]:
@@ -49,7 +49,7 @@ def guilty(paths: list[Path], pattern: str) -> list[str]:
     return [name(path) for path in paths if any(wanted.fullmatch(x) for x in (*imported(path), *attributes(path)))]
 
 
-CLOCK = r"time(\..*)?|(datetime\.)*(datetime|date)\.(now|utcnow|today)"
+CLOCK = r"time\.(?!sleep$)\w+|(datetime\.)*(datetime|date)\.(now|utcnow|today)"
 CHANCE = r"(secrets|random)(\..*)?|os\.(urandom|getrandom)|uuid\.uuid[14]"
 ENVIRONMENT = r"os\.(environ.*|getenv|environb)|pydantic_settings.*"
 
@@ -83,7 +83,7 @@ def test_a_service_takes_the_type_of_a_connection_from_the_database_library_and_
 def test_no_file_is_longer_than_the_longest_allowed() -> None:
     lengths = {name(path): sum(map(bool, map(str.strip, path.read_text().splitlines()))) for path in files(*EVERYTHING)}
 
-    assert {path: length for path, length in lengths.items() if length > LONGEST} == {}
+    assert {path: length for path, length in lengths.items() if length > LONGEST[path.split("/")[0]]} == {}
 
 
 def test_every_module_of_the_product_says_what_it_is() -> None:
