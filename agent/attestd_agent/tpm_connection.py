@@ -7,12 +7,17 @@ A trap of the binding (tpm2-pytss 3.0): a part of a structure is a view that doe
 reads ``whole.part.field`` must hold ``whole`` in a variable, or reads freed memory.
 """
 
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from attestd.protocol import limits
 from attestd_agent.tpm import TpmRefused, TpmUnavailable
 from attestd_agent.tpm_codes import refusal
+
+SLOT_WAITS: Final = 20
+SLOT_SECONDS: Final = 0.02
+"""A command that finds no free slot is sent 20 times again over 0.4 s: a chip finishes a neighbour's signature in that time."""
 
 
 class Connection:
@@ -35,9 +40,21 @@ class Connection:
             raise
 
     def run(self, command: str, *args: Any, **kwargs: Any) -> Any:
-        """Send one TPM command and return what the binding returns. Raises: TpmRefused, TpmUnavailable."""
-        self.commands += 1
-        return self._guarded(getattr(self._esys, command), *args, **kwargs)
+        """Send one TPM command and return what the binding returns. Raises: TpmRefused, TpmUnavailable.
+
+        Where a neighbour on a chip without a resource manager holds its slots, waits for it a little: that neighbour
+        may itself wait for us, so not for long.
+        """
+        waits = 0
+        while True:
+            self.commands += 1
+            try:
+                return self._guarded(getattr(self._esys, command), *args, **kwargs)
+            except TpmRefused as exc:
+                if exc.code != "out_of_memory" or waits == SLOT_WAITS:
+                    raise
+            waits += 1
+            time.sleep(SLOT_SECONDS)
 
     def parse(self, kind: str, data: bytes) -> Any:
         """Return one marshalled structure that fills ``data`` exactly. Raises: TpmRefused ``malformed_input``."""

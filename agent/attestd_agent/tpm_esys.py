@@ -203,7 +203,9 @@ class EsysTpm:
             return None
         try:
             return tpm.hold(tpm.run("context_load", self._contexts[name]))
-        except TpmRefused:
+        except TpmRefused as exc:
+            if exc.code == "out_of_memory":
+                raise
             del self._contexts[name]
             return None
 

@@ -2,13 +2,15 @@
 
 import hashlib
 import subprocess
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import tpm2_pytss
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from tpm2_pytss.utils import NVReadEK, create_ek_template
 
@@ -115,8 +117,9 @@ def test_ecc_p384_endorsement_key_goes_with_its_certificate_and_activates(
     run_tool(device, "tpm2_nvundefine", "-C", "p", "0x1c00002")
     tpm = device.open_tpm()
     (certificate,) = tpm.ek_certificates()
-    numbers = x509.load_der_x509_certificate(certificate).public_key().public_numbers()  # type: ignore[union-attr]
-    assert numbers.x.to_bytes(48, "big") in tpm.ek_public()  # type: ignore[union-attr]
+    key = x509.load_der_x509_certificate(certificate).public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    assert key.public_numbers().x.to_bytes(48, "big") in tpm.ek_public()
     assert tpm.activate(*make_credential(tpm.ek_public(), name_of(tpm.ak_public()), SECRET, tmp_path)) == SECRET
 
 
@@ -281,6 +284,42 @@ def test_no_operation_leaves_anything_loaded(tpm: EsysTpm, lab_tpm: LabTpm, tmp_
         except TpmRefused:
             assert number >= 5
         assert lab_tpm.transient_handles() == ()
+
+
+@pytest.fixture
+def full_tpm(device: SoftwareDevice) -> Iterator[Callable[[], None]]:
+    """A neighbour without manners: it holds all three slots of the TPM until the function that this gives is called."""
+    with tpm2_pytss.ESAPI(device.tcti) as esys:
+        held = [esys.create_primary(None, "ecc")[0] for _ in range(3)]
+
+        def leave() -> None:
+            while held:
+                esys.flush_context(held.pop())
+
+        yield leave
+        leave()
+
+
+def test_agent_waits_for_a_neighbour_that_fills_the_tpm(tpm: EsysTpm, full_tpm: Callable[[], None]) -> None:
+    timer = threading.Timer(0.1, full_tpm)
+    timer.start()
+    assert tpm.quote(b"n", bank="sha256", pcrs=(0,)).attest
+    timer.join()
+
+
+def test_agent_does_not_wait_for_ever(tpm: EsysTpm, full_tpm: Callable[[], None]) -> None:
+    with pytest.raises(TpmRefused) as refused:
+        tpm.quote(b"n", bank="sha256", pcrs=(0,))
+    assert refused.value.code == "out_of_memory"
+
+
+def test_four_agents_share_a_bare_tpm(device: SoftwareDevice) -> None:
+    def work(_: int) -> int:
+        tpm = device.open_tpm()
+        return sum(len(tpm.quote(b"n", bank="sha256", pcrs=(0,)).pcrs) for _ in range(10))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(work, range(4))) == [10] * 4
 
 
 def test_failures_do_not_lock_the_tpm_out(swtpm_device: DeviceFactory) -> None:
