@@ -8,7 +8,19 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from attestd.cli import failures, install, options, service, token
+from attestd.cli import (
+    change,
+    device,
+    failures,
+    install,
+    inventory,
+    options,
+    profile,
+    publication,
+    record,
+    service,
+    token,
+)
 
 
 class _Commands(TyperGroup):
@@ -46,12 +58,22 @@ def _root() -> None:
     """Zero-touch attestation and trust for edge fleets: the verifier and its operators' tools."""
 
 
-app.command("init")(install.init)
-app.command("check")(service.check)
-app.command("serve")(service.serve)
-app.command("migrate")(service.migrate)
-app.add_typer(install.tls, name="tls")
-app.add_typer(token.commands, name="token")
+_START, _FLEET, _RELYING, _UPKEEP = "Start here", "The fleet", "Relying parties", "Upkeep"
+
+app.command("init", rich_help_panel=_START)(install.init)
+app.command("check", rich_help_panel=_START)(service.check)
+app.command("serve", rich_help_panel=_START)(service.serve)
+app.add_typer(device.commands, name="device", rich_help_panel=_FLEET)
+app.command("log", rich_help_panel=_FLEET)(record.log)
+app.add_typer(profile.commands, name="profile", rich_help_panel=_FLEET)
+app.add_typer(inventory.commands, name="inventory", rich_help_panel=_FLEET)
+app.add_typer(inventory.rules, name="rules", rich_help_panel=_FLEET)
+app.add_typer(change.commands, name="change", rich_help_panel=_FLEET)
+app.add_typer(token.commands, name="token", rich_help_panel=_RELYING)
+app.add_typer(publication.crl, name="crl", rich_help_panel=_RELYING)
+app.add_typer(publication.ear, name="ear", rich_help_panel=_RELYING)
+app.command("migrate", rich_help_panel=_UPKEEP)(service.migrate)
+app.add_typer(install.tls, name="tls", rich_help_panel=_UPKEEP)
 
 
 def main() -> None:

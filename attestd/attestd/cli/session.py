@@ -48,13 +48,16 @@ def opened_at(directory: Path | None) -> Iterator["Store"]:
 
 @contextmanager
 def verifier_at(directory: Path | None) -> Iterator["Verifier"]:
-    """Open the whole verifier of a directory, without serving: its store, its issuer, its policy.
+    """Open the whole verifier of a directory. *Raises* UnsafeConfiguration, StoreError."""
+    with verifier_of(load(directory)) as verifier:
+        yield verifier
 
-    *Raises* UnsafeConfiguration, StoreError, PkiError.
-    """
+
+@contextmanager
+def verifier_of(configuration: "Configuration") -> Iterator["Verifier"]:
+    """Open the whole verifier, without serving: its store, its issuer, its policy. *Raises* UnsafeConfiguration, StoreError."""
     from attestd import app as wiring
 
-    configuration = load(directory)
     with opened(configuration):
         pass  # says what is wrong with the database in the operator's words
     verifier = wiring.build(configuration)

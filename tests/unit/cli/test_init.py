@@ -97,9 +97,7 @@ def test_c07_two_installations_share_no_secret(installation_template: Path, tmp_
 def test_each_key_has_one_purpose(installation_template: Path) -> None:
     names = ("issuer/development.key", "results/key.pem", "tls/anchor.key", "tls/server.key")
     keys = [load_pem_private_key((installation_template / name).read_bytes(), None).public_key() for name in names]
-    keys.append(
-        load_ssh_private_key((installation_template / "operators/development").read_bytes(), None).public_key()  # type: ignore[arg-type]
-    )
+    keys.append(load_ssh_private_key((installation_template / "operators/development").read_bytes(), None).public_key())
     assert all(one != other for index, one in enumerate(keys) for other in keys[:index])
 
 

@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from attestd import config, safety
+from attestd import clock, config, safety
 from attestd.errors import UnsafeConfiguration
 from installation import ATTESTD, Edit, attestd
 
@@ -163,7 +163,7 @@ def test_server_key_of_another_certificate_is_found(safe: Path) -> None:
 
 
 def at(monkeypatch: pytest.MonkeyPatch, days: int) -> None:
-    now = safety.clock.now_ms()
+    now = clock.now_ms()
     monkeypatch.setattr("attestd.clock.now_ms", lambda: now + days * 86_400_000)
 
 

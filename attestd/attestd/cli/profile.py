@@ -1,0 +1,297 @@
+"""`attestd profile`: what classes of devices must look like. Drafts are files; what is active was signed by operators."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from attestd.cli import decision, failures
+from attestd.cli.answer import answer, show_line, show_table
+from attestd.cli.failures import CommandFailed
+from attestd.cli.inventory import book_at
+from attestd.cli.options import Directory, Json, Key
+from attestd.cli.session import load
+
+if TYPE_CHECKING:
+    from attestd.appraisal.policy import Profile
+
+commands = typer.Typer(
+    no_args_is_help=True, help="Profiles: learn from a reference machine, check, add, activate, retire; list, show."
+)
+
+Document = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A profile in YAML.", show_default=False)]
+Name = Annotated[str, typer.Argument(help="The profile's name.", show_default=False)]
+_DRAFTS = Path("profiles")
+
+
+def _read(path: Path) -> "tuple[Profile, str]":
+    """Return the profile in a file, and the file's text. *Raises* ProfileError, CommandFailed."""
+    from attestd.appraisal.profile import parse_profile_yaml
+    from attestd.protocol import limits
+
+    with path.open("rb") as file:
+        data = file.read(limits.MAX_PROFILE_DOCUMENT + 1)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise CommandFailed("profile-malformed", f"{path} is not UTF-8 text") from None
+    return parse_profile_yaml(text), text
+
+
+def _require_label(name: str) -> str:
+    """Return a profile's name if it can be used. *Raises* PkiError (label-malformed)."""
+    from attestd_pki.names import parse_label
+
+    return parse_label(name)
+
+
+@commands.command("learn")
+def learn(
+    evidence: Annotated[
+        list[Path],
+        typer.Argument(
+            exists=True, file_okay=False, help="Directories that `attestd-agent quote -o` wrote.", show_default=False
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The YAML file to write; it must not exist.")],
+    name: Annotated[str, typer.Option(help="The profile's name; default: the file's.", show_default=False)] = "",
+    version: Annotated[int, typer.Option(min=1, help="The profile's version.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Write a first profile out of good machines' evidence. Read it before you use it: whatever was wrong there is accepted."""
+    from attestd.appraisal.learn import CannotLearn
+    from attestd.appraisal.learn import learn as write
+    from attestd.appraisal.profile import parse_profile_yaml
+    from attestd.services.reference import reference_evidence
+
+    label = _require_label(name or output.stem)
+    try:
+        text = write([reference_evidence(_files(place)) for place in evidence], name=label, version=version)
+    except CannotLearn as error:
+        raise CommandFailed("evidence-unsound", str(error)) from None
+    profile = parse_profile_yaml(text)
+    try:
+        with output.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise CommandFailed("file-exists", f"{output} exists, and nothing is overwritten") from None
+    document = {**_document(profile), "file": str(output), "machines": len(evidence)}
+    answer(document, lambda console: _show_learnt(console, document), as_json=as_json)
+
+
+def _files(place: Path) -> dict[str, bytes]:
+    """Return the files of an evidence directory. *Raises* CommandFailed (evidence-too-large)."""
+    from attestd.services.reference import FILES
+
+    found: dict[str, bytes] = {}
+    for name, most in FILES.items():
+        path = place / name
+        if path.is_file():
+            with path.open("rb") as file:
+                found[name] = file.read(most + 1)
+            if len(found[name]) > most:
+                raise CommandFailed("evidence-too-large", f"{path} exceeds {most} bytes")
+    return found
+
+
+def _show_learnt(console: Any, document: dict[str, Any]) -> None:
+    show_line(
+        console,
+        f"Wrote {document['file']}: {document['claims']} claims of {document['machines']} machine(s).",
+        style="green",
+    )
+    show_line(console, "Read it, then: attestd profile add FILE --activate")
+
+
+def _document(profile: "Profile") -> dict[str, Any]:
+    return {
+        "profile": profile.name,
+        "version": profile.version,
+        "description": profile.description,
+        "sha256": _digest(profile),
+        "claims": len(profile.claims),
+        "interval": profile.interval,
+        "deadline": profile.deadline,
+    }
+
+
+def _digest(profile: "Profile") -> str:
+    import hashlib
+
+    return hashlib.sha256(profile.document).hexdigest()
+
+
+@commands.command("check")
+def check(file: Document, as_json: Json = False) -> None:
+    """Read a profile and say what it requires; the exit code is 1 where it is not one, or requires nothing."""
+    from attestd.appraisal.policy import Check
+
+    profile, _ = _read(file)
+    _require_label(profile.name)
+    requires = [policy.claim for policy in profile.claims if policy.check in (Check.REQUIRED, Check.ABSENT)]
+    judged = bool(requires) or any(register.values for register in profile.registers)
+    document = {**_document(profile), "requires": requires, "judges": judged}
+
+    def show(console: Any) -> None:
+        show_line(console, f"{profile.name} v{profile.version}, sha256 {document['sha256']}", style="bold")
+        rows = [
+            (one.claim, one.check.value, len(one.accept) or None, "all" if one.complete else None)
+            for one in profile.claims
+        ]
+        show_table(console, ("claim", "check", "accepts", "complete"), rows, empty="It judges no claim.")
+        if not judged:
+            show_line(console, "It requires nothing, so nothing can satisfy it. [policy-empty]", style="red")
+
+    answer(document, show, as_json=as_json)
+    if not judged:
+        raise typer.Exit(failures.REFUSED)
+
+
+@commands.command("add")
+def add(
+    file: Document,
+    activate: Annotated[
+        bool, typer.Option("--activate", help="Also sign and activate it, as `profile activate` does.")
+    ] = False,
+    key: Key = None,
+    directory: Directory = None,
+    as_json: Json = False,
+) -> None:
+    """Keep a profile beside the configuration, as a draft. A draft decides nothing until it is activated."""
+    from attestd.cli.setup import files
+
+    profile, text = _read(file)
+    place = _draft(load(directory).directory, _require_label(profile.name), profile.version)
+    if activate:
+        if place.exists() and place.read_text(encoding="utf-8") != text:
+            raise _taken(place)
+        if not place.exists():
+            files.create(place, text.encode(), mode=files.PUBLIC)
+        _activate(profile, directory, key, as_json)
+        return
+    try:
+        files.create(place, text.encode(), mode=files.PUBLIC)
+    except files.FileExists:
+        raise _taken(place) from None
+    document = {**_document(profile), "file": str(place)}
+
+    def show(console: Any) -> None:
+        show_line(console, f"Kept {profile.name} v{profile.version} as a draft.", style="green")
+        show_line(console, f"  attestd profile activate {profile.name} {profile.version}")
+
+    answer(document, show, as_json=as_json)
+
+
+def _draft(place: Path, name: str, version: int) -> Path:
+    return place / _DRAFTS / f"{name}-{version}.yaml"
+
+
+def _taken(place: Path) -> CommandFailed:
+    return CommandFailed("file-exists", f"{place} is another document: give yours the next version number")
+
+
+def _activate(profile: "Profile", directory: Path | None, key: Path | None, as_json: bool) -> None:
+    said = f"Activated {profile.name} v{profile.version}"
+    decision.make(
+        directory, "profile-activate", profile.name, body=profile.document, key=key, as_json=as_json, said=said
+    )
+
+
+@commands.command("activate")
+def activate(
+    name: Name,
+    version: Annotated[int, typer.Argument(min=1, help="The draft's version.", show_default=False)],
+    key: Key = None,
+    directory: Directory = None,
+    as_json: Json = False,
+) -> None:
+    """Sign a draft: devices of this profile may look like it from now on. Older versions stay active until they are retired."""
+    place = _draft(load(directory).directory, _require_label(name), version)
+    if not place.is_file():
+        raise CommandFailed("profile-unknown", f"there is no draft {place}: attestd profile add FILE")
+    profile, _ = _read(place)
+    if (profile.name, profile.version) != (name, version):
+        raise CommandFailed("profile-malformed", f"{place} says that it is {profile.name} v{profile.version}")
+    _activate(profile, directory, key, as_json)
+
+
+@commands.command("retire")
+def retire(
+    name: Name,
+    versions: Annotated[list[int], typer.Argument(min=1, help="Versions that are active.", show_default=False)],
+    key: Key = None,
+    directory: Directory = None,
+    as_json: Json = False,
+) -> None:
+    """Sign that these versions are good no longer. A retired version never comes back."""
+    from attestd.changes import canonical
+
+    numbers = sorted(set(versions))
+    body = canonical.write({"profile": _require_label(name), "versions": numbers})
+    said = f"Retired {name} v{', v'.join(map(str, numbers))}"
+    decision.make(directory, "profile-retire", name, body=body, key=key, as_json=as_json, said=said)
+
+
+@commands.command("list")
+def list_(directory: Directory = None, as_json: Json = False) -> None:
+    """List profiles: active, retired and draft versions."""
+    book = book_at(directory)
+    columns = ("profile", "version", "status", "sha256")
+    rows: list[tuple[str, int, str, str | None]] = []
+    for name, state in book.profiles.items():
+        rows += [(name, one.version, "active", one.digest.hex()) for one in state.active]
+        rows += [(name, one.version, "retired", one.digest.hex()) for one in state.retired]
+    known = {(name, version) for name, version, _, _ in rows}
+    rows += [
+        (name, version, "draft", None)
+        for name, version in _drafts(load(directory).directory)
+        if (name, version) not in known
+    ]
+    rows.sort(key=lambda row: (row[0], row[1]))
+    answer(
+        {"profiles": [dict(zip(columns, row, strict=True)) for row in rows]},
+        lambda console: show_table(console, columns, rows, empty="There is no profile: attestd profile learn."),
+        as_json=as_json,
+    )
+
+
+def _drafts(place: Path) -> list[tuple[str, int]]:
+    found = []
+    for path in sorted((place / _DRAFTS).glob("*-*.yaml")):
+        name, _, number = path.stem.rpartition("-")
+        if name and number.isascii() and number.isdigit() and len(number) <= 10:
+            found.append((name, int(number)))
+    return found
+
+
+@commands.command("show")
+def show(
+    name: Name,
+    version: Annotated[
+        int | None, typer.Argument(min=1, help="Default: the latest active one.", show_default=False)
+    ] = None,
+    directory: Directory = None,
+    as_json: Json = False,
+) -> None:
+    """Show a version's document as it was signed: canonical JSON. Of a draft, the YAML."""
+    import json
+
+    state = book_at(directory).profiles.get(name)
+    signed = [] if state is None else [one for one in (*state.active, *state.retired) if version in (None, one.version)]
+    if signed:
+        document = json.loads(
+            signed[-1 if version else len(state.active) - 1 if state and state.active else -1].document
+        )
+        text = json.dumps(document, indent=2)
+    else:
+        place = _draft(load(directory).directory, _require_label(name), version or 1)
+        if not place.is_file():
+            raise CommandFailed("profile-unknown", f"there is no profile {name} of that version: attestd profile list")
+        text = _read(place)[1]
+        document = {"draft": text}
+
+    def render(console: Any) -> None:
+        for line in text.splitlines():
+            show_line(console, line)
+
+    answer(document, render, as_json=as_json)
