@@ -245,12 +245,18 @@ class World:
     # --- Running --------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def listening(self) -> Iterator["World"]:
-        """Serve on a free loopback port until the block ends."""
+    def listening(self, *, tls: tuple[Path, Path] | None = None) -> Iterator["World"]:
+        """Serve on a free loopback port until the block ends, over TLS where (certificate, key) are given."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self.port = listener.getsockname()[1]
             settings = uvicorn.Config(
-                Application(self.verifier), http=BoundedProtocol, ws="none", access_log=False, log_level="warning"
+                Application(self.verifier),
+                http=BoundedProtocol,
+                ws="none",
+                access_log=False,
+                log_level="warning",
+                ssl_certfile=tls and tls[0],
+                ssl_keyfile=tls and tls[1],
             )
             server = uvicorn.Server(settings)
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

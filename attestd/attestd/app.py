@@ -151,7 +151,6 @@ class Application:
             await send({"type": "lifespan.startup.complete"})
             await receive()
         self._devices.close()
-        self._verifier.store.close()
         await send({"type": "lifespan.shutdown.complete"})
 
     @contextlib.asynccontextmanager
