@@ -111,10 +111,11 @@ def sign_change(change: Change, private_key_openssh_pem: bytes) -> str:
 
 
 def _approver(change: Change, message: bytes, armored: str, operators: Operators) -> str:
-    key = signature.verify(armored, message, NAMESPACE)
-    entry = operators.find(key)
+    # Whose key it claims to be comes first: a stranger's key costs no public-key operation.
+    entry = operators.find(signature.claimed_key(armored))
     if entry is None:
         raise ChangeRefused("approval-unknown-operator", "the signature's key is no operator's")
+    signature.verify(armored, message, NAMESPACE)
     if not entry.valid(change.proposed_at):
         raise ChangeRefused("approval-unknown-operator", f"the key of {entry.principal} was not valid at that time")
     return entry.principal

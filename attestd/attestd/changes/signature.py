@@ -46,20 +46,30 @@ class _Signed:
     signature: bytes
 
 
+def claimed_key(armored: str) -> bytes:
+    """Return the public key (SSH encoding) that a signature names. Nothing is proved yet: `verify` does.
+
+    *Raises* ChangeRefused `approval-invalid`.
+    """
+    try:
+        return _parse(armored).key
+    except _NotASignature as error:
+        raise ChangeRefused("approval-invalid", f"not a signature: {error}") from error
+
+
 def verify(armored: str, message: bytes, namespace: str) -> bytes:
     """Return the public key (SSH encoding) whose signature over `message` in `namespace` this is.
 
     *Raises* ChangeRefused `approval-invalid`, for whatever reason.
     """
     try:
-        signed = _parse(_dearmor(armored))
+        signed = _parse(armored)
         if signed.namespace != namespace.encode("ascii"):
             raise _NotASignature("made in another namespace")
         _verify_key(signed, _to_be_signed(signed.namespace, signed.hash_name, message))
     except (_NotASignature, InvalidSignature, ValueError) as error:
-        raise ChangeRefused(
-            "approval-invalid", f"not a signature of this change: {error or 'it does not verify'}"
-        ) from error
+        why = str(error) or "it does not verify"
+        raise ChangeRefused("approval-invalid", f"not a signature of this change: {why}") from error
     return signed.key
 
 
@@ -144,8 +154,8 @@ def _to_be_signed(namespace: bytes, hash_name: bytes, message: bytes) -> bytes:
     return _MAGIC + b"".join(map(_string, (namespace, b"", hash_name, _HASHES[hash_name](message).digest())))
 
 
-def _parse(blob: bytes) -> _Signed:
-    reader = _Reader(blob)
+def _parse(armored: str) -> _Signed:
+    reader = _Reader(_dearmor(armored))
     if reader.take(len(_MAGIC)) != _MAGIC or reader.number() != _VERSION:
         raise _NotASignature("not an SSH signature of version 1")
     key, namespace, reserved, hash_name, signature = (reader.string() for _ in range(5))
