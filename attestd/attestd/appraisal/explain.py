@@ -1,7 +1,7 @@
 """Findings in words, one sentence each, and what exactly changed in a text.
 
 For operators only: a difference shows accepted values, which no device and no stranger may learn. All text that a device chose
-has had its control characters escaped before it comes here; values are escaped here.
+is escaped and shortened here.
 """
 
 from collections import Counter
@@ -39,9 +39,10 @@ _SUBJECTS: Final = {"runtime": "a file", "registers": "a register", "tpm": "the 
 def explain(finding: FindingDetail, *, profile: Profile | None = None) -> str:
     """Return one sentence about a finding; with the profile also what was added and removed, where both texts are known."""
     subject = _SUBJECTS.get(finding.claim, finding.claim.replace("-", " "))
+    component = _shortened(printable(finding.component))
     sentence = _SENTENCES.get(finding.code, _OTHERWISE).format(
-        subject=subject.format(component=finding.component),
-        component=finding.component,
+        subject=subject.format(component=component),
+        component=component,
         place=_place(finding),
         expected=finding.expected,
         actual=_shortened(printable(finding.actual)),

@@ -13,7 +13,7 @@ from attestd.appraisal.policy import CLAIMS, NEVER_IGNORED
 from attestd.appraisal.steps import RUNTIME_REGISTER
 from attestd.evidence.runtime import OPAQUE
 from attestd.evidence.types import AuthenticatedEvidence, BootFacts, Component, RuntimeFacts
-from attestd.protocol.limits import MAX_PATTERN
+from attestd.protocol.limits import MAX_FINDING_TEXT, MAX_PATTERN
 
 _SINGULAR: Final = frozenset({"gpt", "boot-order", "boot-entry", "platform-config", "option-rom-config", "management"})
 """Claims that describe one machine (disk identifiers, serial numbers, boot entries) and carry no code."""
@@ -111,7 +111,7 @@ def _rules(seen: list[list[Component]], bank: str) -> tuple[list[_Rule], list[st
 
 
 def _exact(component: Component, bank: str) -> _Rule:
-    if component.value is not None and len(component.value) <= 4096:
+    if component.value is not None and len(component.value) <= MAX_FINDING_TEXT:
         return _Rule("text", _quoted(component.value), "")
     return _Rule("digest", f"{bank}:{component.digest.hex()}", component.label)
 

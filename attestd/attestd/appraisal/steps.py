@@ -14,7 +14,7 @@ from attestd.appraisal.result import Category, ClaimVerdict, FindingDetail
 from attestd.evidence.labels import printable
 from attestd.evidence.runtime import OPAQUE
 from attestd.evidence.types import AuthenticatedEvidence, BootFacts, Component, RuntimeEntry, RuntimeFacts
-from attestd.protocol.limits import MAX_FINDINGS
+from attestd.protocol.limits import MAX_FINDING_TEXT, MAX_FINDINGS
 from attestd.protocol.reasons import Reason
 
 FIRMWARE_REGISTERS: Final = frozenset(range(8))
@@ -275,7 +275,8 @@ def _missing(case: BootCase, policy: ClaimPolicy, components: list[Component], t
 
 
 def _refused(code: Reason, component: Component, expected: str, tier: Tier) -> FindingDetail:
-    actual = component.value if component.value is not None else component.digest.hex()
+    text = component.value
+    actual = text if text is not None and len(text) <= MAX_FINDING_TEXT else component.digest.hex()
     return FindingDetail(
         code,
         component.claim,

@@ -102,6 +102,8 @@ MAX_PATTERN: Final = 256
 """Characters of one pattern in a profile. Patterns are globs that match in linear time; regular expressions are not offered."""
 MAX_FINDINGS: Final = 256
 """Findings of one result, as many as the protocol's messages carry; 100,000 strange files have said all by then."""
+MAX_FINDING_TEXT: Final = 4 * KIB
+"""Characters of a measured text in a finding: the longest kernel command line. A longer text is told by its digest."""
 MAX_INVENTORY_ROWS: Final = 250_000
 """Rows of one inventory change."""
 
