@@ -61,6 +61,7 @@ class Reason(StrEnum):
     TPM_RESET_BACKWARDS = "tpm-reset-backwards"
     TPM_RESET_UNANNOUNCED = "tpm-reset-unannounced"
     TPM_FIRMWARE_CHANGED = "tpm-firmware-changed"
+    TPM_DIVERGED = "tpm-diverged"
     # The logs
     LOG_MALFORMED = "log-malformed"
     LOG_NEEDED = "log-needed"
@@ -87,6 +88,7 @@ class Reason(StrEnum):
     DEVICE_RETIRED = "device-retired"
     ENROLMENT_NEEDED = "enrolment-needed"
     INVENTORY_WITHDRAWN = "inventory-withdrawn"
+    INVENTORY_CLAIMED = "inventory-claimed"
     # Issuance
     GRANT_INVALID = "grant-invalid"
     GRANT_USED = "grant-used"
@@ -184,6 +186,7 @@ PROBLEMS: dict[Reason, ProblemType] = {
         409, "The TPM was reset since the last proof", "Say that the device rebooted: send its boot log again."
     ),
     Reason.TPM_FIRMWARE_CHANGED: _problem(403, "The TPM's firmware changed since the enrolment", _OPERATOR),
+    Reason.TPM_DIVERGED: _problem(403, "Two devices answer with this identity", _OPERATOR),
     Reason.LOG_MALFORMED: _problem(400, "The boot log is not a TCG event log", _REPAIR),
     Reason.LOG_NEEDED: _problem(
         409, "The verifier does not have this boot log", "Repeat with the log, over the nonce in this problem."
@@ -215,6 +218,7 @@ PROBLEMS: dict[Reason, ProblemType] = {
     Reason.DEVICE_RETIRED: _problem(403, "This device is retired", _OPERATOR),
     Reason.ENROLMENT_NEEDED: _problem(403, "The device's trust has ended", _ENROL),
     Reason.INVENTORY_WITHDRAWN: _problem(403, "The device's inventory entry was withdrawn", _OPERATOR),
+    Reason.INVENTORY_CLAIMED: _problem(409, "The inventory entry belongs to another device", _OPERATOR),
     Reason.GRANT_INVALID: _problem(403, "There is no grant for this", _ENROL),
     Reason.GRANT_USED: _problem(409, "The grant was used already", _ENROL),
     Reason.GRANT_EXPIRED: _problem(409, "The grant has expired", _ENROL),
