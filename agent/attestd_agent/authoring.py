@@ -45,11 +45,13 @@ def identity_of(tpm: Tpm) -> dict[str, Any]:
 
 
 def manufacturer(certificate: bytes) -> str:
-    """Return the vendor's code in an EK certificate as its letters ("IFX"), empty where there is none."""
+    """Return the vendor's code in an EK certificate as its letters ("IFX"), or as it stands ("id:00001014"), or ""."""
     match = _MANUFACTURER.search(certificate)
-    letters = bytes.fromhex(match[1].decode("ascii")).rstrip(b"\0 ") if match else b""
-    text = letters.decode("ascii", "replace")
-    return text if text.isprintable() else ""
+    if match is None:
+        return ""
+    code = match[1].decode("ascii").upper()
+    letters = bytes.fromhex(code).rstrip(b"\0 ").decode("ascii", "replace")
+    return letters if letters.isalnum() and letters.isascii() else f"id:{code}"
 
 
 def inventory_row(document: dict[str, Any], *, name: str, site: str, profile: str) -> dict[str, str]:

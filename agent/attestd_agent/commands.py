@@ -23,7 +23,7 @@ from attestd.protocol import limits
 from attestd.protocol.messages import QuoteRequest
 from attestd_agent import authoring, config, run, wireguard
 from attestd_agent.attempt import Agent, Attempt, connect
-from attestd_agent.errors import ConfigurationError, ExitCode
+from attestd_agent.errors import ConfigurationError, ExitCode, NotEnrolled
 from attestd_agent.journal import Journal, quoted
 from attestd_agent.machine import Outcome, Started, TimerFired
 from attestd_agent.proof import Sources
@@ -112,7 +112,7 @@ class _Commands:
         try:
             start = agent.begin()
             if start.nonce is None:
-                raise ConfigurationError("this device is not enrolled at this verifier: attestd-agent enroll")
+                raise NotEnrolled("this device is not enrolled at this verifier: attestd-agent enroll")
             attempt = run.once(agent, start=start)
         finally:
             agent.close()
@@ -196,7 +196,7 @@ class _Commands:
         settings = self._line.settings()
         enrolment = Record(settings.state_directory, settings.server).load()
         if enrolment is None:
-            raise ConfigurationError("this device is not enrolled: attestd-agent enroll")
+            raise NotEnrolled("this device is not enrolled at this verifier: attestd-agent enroll")
         credential = tunnel_credential(enrolment)
         if public:
             text = wireguard.public_configuration(credential)

@@ -31,6 +31,12 @@ class ConfigurationError(AgentError):
     """A setting is missing, unknown or unsafe. Trying again cannot help; the message says what to write where."""
 
 
+class NotEnrolled(AgentError):
+    """The command needs an enrolment, and there is none at this verifier."""
+
+    exit_code = ExitCode.REFUSED
+
+
 class StateDamaged(AgentError):
     """A file of the state directory is not what the agent wrote."""
 

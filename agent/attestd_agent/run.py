@@ -4,6 +4,7 @@ Reads the clock and obeys signals, because nothing below may. Assumes that it ru
 verifier that is absent, a TPM that is busy and a disk that is full all pass: none of them ends this loop.
 """
 
+import ctypes
 import os
 import select
 import signal
@@ -120,6 +121,7 @@ def forever(agent: Agent, signals: Signals, *, log: Logger) -> NoReturn:
         attempt = agent.attempt(memory, event)
         memory = attempt.memory
         log_attempt(attempt, log)
+        give_back()
         notify(f"STATUS={attempt.report.outcome.value}: {attempt.report.code}")
         wanted = signals.sleep(attempt.seconds, beat=lambda: notify("WATCHDOG=1"))
         event = Wanted() if wanted else TimerFired()
@@ -155,6 +157,15 @@ def notify(state: str) -> None:
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
         sock.connect("\0" + address[1:] if address[0] == "@" else address)
         sock.sendall(state.encode())
+
+
+def give_back() -> None:
+    """Return the memory that is free in this process to the system: imports and an enrolment leave 4 MB behind.
+
+    Does nothing where the C library has no malloc_trim(3).
+    """
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _awake() -> float:
