@@ -9,9 +9,10 @@ from report import Line
 from attestd.protocol import codec
 from softchip import SoftChip
 
+# The kernel's own high-water mark of this address space: ru_maxrss would carry over the parent's memory from before exec.
 _RESIDENT = """
-import attestd_agent.run, resource
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+import attestd_agent.run
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:")))
 """
 
 

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
-import psutil
-
 
 def _post(path: str, body: bytes) -> bytes:
     head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/cbor\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -96,17 +94,14 @@ class Meter:
     """CPU time of another process."""
 
     def __init__(self, pid: int) -> None:
-        self._process = psutil.Process(pid)
-        self._begin = self._cpu()
+        # The process's CPU clock (Linux, CPUCLOCK_SCHED) counts nanoseconds where /proc counts hundredths of a second.
+        self._clock = (~pid << 3) | 2
+        self._begin = time.clock_gettime(self._clock)
         self._wall = time.perf_counter()
-
-    def _cpu(self) -> float:
-        times = self._process.cpu_times()
-        return float(times.user + times.system)
 
     def read(self) -> tuple[float, float]:
         """Return (CPU seconds, wall seconds) since the beginning."""
-        return self._cpu() - self._begin, time.perf_counter() - self._wall
+        return time.clock_gettime(self._clock) - self._begin, time.perf_counter() - self._wall
 
 
 @contextmanager
