@@ -4,7 +4,7 @@ Frozen, named by the SHA-256 of its canonical document, and without any default 
 documents (profile.py does), does not judge whether a profile is wise, nor who approved it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from hashlib import sha256
@@ -57,7 +57,7 @@ CLAIMS: Final[Mapping[str, str]] = MappingProxyType(
         "secure-boot": "whether Secure Boot is on: enabled or disabled",
         "secure-boot-pk": "the platform key",
         "secure-boot-kek": "the key exchange keys",
-        "secure-boot-db": "the keys and digests that may boot",
+        "secure-boot-db": "the keys and digests that may boot (db; also dbt and dbr)",
         "secure-boot-dbx": "the keys and digests that may not boot",
         "secure-boot-authority": "the certificate or digest that let an image run",
         "secure-boot-mode": "SetupMode, AuditMode, DeployedMode, and what firmware admits to (a debug mode)",
@@ -138,14 +138,15 @@ class ClaimPolicy:
             return True
         return value is not None and (value in self._texts or any(glob_matches(glob, value) for glob in self._globs))
 
-
-def rule_accepts(rule: Rule, bank: str, digest: bytes, *, value: str | None) -> bool:
-    """Return whether this one rule accepts the component."""
-    if rule.digest is not None:
-        return rule.digest == (bank, digest)
-    if rule.text is not None:
-        return value == rule.text
-    return value is not None and rule.glob is not None and glob_matches(rule.glob, value)
+    def unmet(self, bank: str, measured: Iterable[tuple[bytes, str | None]]) -> int:
+        """Return how many rules none of the measured components (digest, proven value) meets."""
+        digests, values = set(), set()
+        for digest, value in measured:
+            digests.add((bank, digest))
+            values.add(value)
+        texts = [value for value in values if value is not None]
+        globs = sum(1 for glob in self._globs if not any(glob_matches(glob, text) for text in texts))
+        return len(self._digests - digests) + len(self._texts.difference(texts)) + globs
 
 
 @dataclass(frozen=True, slots=True)

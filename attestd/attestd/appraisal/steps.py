@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from attestd.appraisal.policy import Check, ClaimPolicy, Profile, Tier, Violations, rule_accepts
+from attestd.appraisal.policy import Check, ClaimPolicy, Profile, Tier, Violations
 from attestd.appraisal.result import Category, ClaimVerdict, FindingDetail
 from attestd.evidence.labels import printable
 from attestd.evidence.runtime import OPAQUE
@@ -256,11 +256,7 @@ def _missing(case: BootCase, policy: ClaimPolicy, components: list[Component], t
     if policy.check is Check.REQUIRED and not components:
         absent = 1
     elif policy.complete and components:
-        absent = sum(
-            1
-            for rule in policy.accept
-            if not any(rule_accepts(rule, case.bank, item.digest, value=item.value) for item in components)
-        )
+        absent = policy.unmet(case.bank, ((item.digest, item.value) for item in components))
     if absent:
         actual = "not measured" if not components else f"{absent} of {len(policy.accept)} not measured"
         yield FindingDetail(

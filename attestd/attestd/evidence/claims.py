@@ -52,6 +52,8 @@ _DATABASES: Final = {
     (_GLOBAL, "KEK"): "secure-boot-kek",
     (_SECURITY, "db"): "secure-boot-db",
     (_SECURITY, "dbx"): "secure-boot-dbx",
+    (_SECURITY, "dbt"): "secure-boot-db",
+    (_SECURITY, "dbr"): "secure-boot-db",
 }
 _MODES: Final = frozenset({"SetupMode", "AuditMode", "DeployedMode"})
 _FIRMWARE: Final = frozenset(
@@ -298,6 +300,8 @@ def _secure_boot_variable(variable: UefiVariable) -> Reading | None:
     if name in _DATABASES:
         # The list of what may not boot has hundreds of digests and no names: it is judged by its own digest alone.
         value = _signatures(variable.data) if variable.name != "dbx" else None
+        if variable.name in ("dbt", "dbr"):
+            value = f"{variable.name}\n{value}"
         return Reading(_DATABASES[name], value, f"{variable.name} of {len(variable.data)} bytes")
     if variable.guid == _GLOBAL and variable.name in _MODES:
         value = f"{variable.name}={variable.data.hex()}"

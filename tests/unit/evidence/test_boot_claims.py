@@ -64,6 +64,7 @@ def test_a_variable_of_another_vendor_is_not_secure_boot():
         ("KEK", GLOBAL, "secure-boot-kek"),
         ("db", SECURITY, "secure-boot-db"),
         ("dbx", SECURITY, "secure-boot-dbx"),
+        ("dbt", SECURITY, "secure-boot-db"),
         ("SetupMode", GLOBAL, "secure-boot-mode"),
         ("db", GLOBAL, "unknown-event"),
         ("Whatever", GLOBAL, "unknown-event"),
