@@ -31,6 +31,8 @@ DEVICE_KEY_REQUIRED: Final = (
 DEVICE_KEY_FORBIDDEN: Final = Attribute.DECRYPT | Attribute.RESTRICTED | Attribute.ENCRYPTED_DUPLICATION
 AK_SCHEMES: Final = ("ecdsa", "rsassa", "rsapss")
 AK_HASHES: Final = ("sha256", "sha384", "sha512")
+NAME_HASHES: Final = AK_HASHES
+"""Hashes of a key's name. Under SHA-1 two public areas with one name can be made (SP 800-131A rev. 2, table 8)."""
 MIN_RSA_BITS: Final = 2048
 
 
@@ -38,6 +40,7 @@ def check_attestation_key(area: bytes) -> Public:
     """Return the attestation key of a TPM2B_PUBLIC.
 
     It must be restricted, able to sign, unable to decrypt, made in the TPM and unable to leave it, and pin scheme and hash.
+    Its name is what activation proves, so the name's hash must be one under which no second area has the same name.
     Raises `Refused` (ak-malformed, ak-attributes, ak-scheme).
     """
     try:
@@ -47,8 +50,13 @@ def check_attestation_key(area: bytes) -> Public:
         raise Refused(Reason.AK_MALFORMED, str(error)) from None
     if key.attributes & AK_REQUIRED != AK_REQUIRED or key.attributes & AK_FORBIDDEN:
         raise Refused(Reason.AK_ATTRIBUTES, f"attributes {key.attributes:#010x}")
-    if key.scheme not in AK_SCHEMES or key.scheme_hash not in AK_HASHES or _is_small(key):
-        raise Refused(Reason.AK_SCHEME, f"{key.kind} {key.scheme} {key.scheme_hash}")
+    if (
+        key.scheme not in AK_SCHEMES
+        or key.scheme_hash not in AK_HASHES
+        or key.name_algorithm not in NAME_HASHES
+        or _is_small(key)
+    ):
+        raise Refused(Reason.AK_SCHEME, f"{key.kind} {key.scheme} {key.scheme_hash}, name by {key.name_algorithm}")
     return key
 
 
@@ -66,9 +74,11 @@ def check_device_key(area: bytes) -> Public:
         key.attributes & DEVICE_KEY_REQUIRED != DEVICE_KEY_REQUIRED
         or key.attributes & DEVICE_KEY_FORBIDDEN
         or key.kind not in ("ecc", "rsa")
+        or key.name_algorithm not in NAME_HASHES
         or _is_small(key)
     ):
-        raise Refused(Reason.DEVICE_KEY_ATTRIBUTES, f"{key.kind}, attributes {key.attributes:#010x}")
+        detail = f"{key.kind}, attributes {key.attributes:#010x}, name by {key.name_algorithm}"
+        raise Refused(Reason.DEVICE_KEY_ATTRIBUTES, detail)
     return key
 
 

@@ -7,6 +7,7 @@ appraisal's business. No step is optional and none can be switched off.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from attestd.errors import Refused
 from attestd.evidence.ak import TPM_GENERATED_VALUE
@@ -19,8 +20,12 @@ from attestd.tpm.pcr import pcr_digest
 from attestd.tpm.public import Public
 from attestd.tpm.signature import parse_signature, verify
 
-_SELECTION_CODES = frozenset({"pcr-selection-count", "pcr-selection-size", "pcr-index"})
+_SELECTION_CODES = frozenset({"pcr-selection-count", "pcr-selection-size", "pcr-index", "algorithm-unknown"})
+"""Refusals of the parser that are about the selection; in an attestation the only algorithm is a PCR bank's."""
 _SCHEME_CODES = frozenset({"algorithm-unknown", "scheme-unknown", "signature-scheme-null", "curve-unknown"})
+
+SELECT_SIZE: Final = 3
+"""Bytes of the bitmap of 24 registers (PC client platform TPM profile 1.05, 4.6.2). One selection has one encoding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,5 +154,5 @@ def _check_selection(body: QuoteBody, selection: Selection) -> None:
     if len(body.selections) != 1:
         raise Refused(Reason.QUOTE_SELECTION, f"{len(body.selections)} banks")
     (quoted,) = body.selections
-    if quoted.algorithm != selection.bank or quoted.pcrs != selection.pcrs:
-        raise Refused(Reason.QUOTE_SELECTION, f"{quoted.algorithm}:{quoted.pcrs}")
+    if (quoted.algorithm, quoted.pcrs, quoted.size_of_select) != (selection.bank, selection.pcrs, SELECT_SIZE):
+        raise Refused(Reason.QUOTE_SELECTION, f"{quoted.algorithm}:{quoted.pcrs} in {quoted.size_of_select} bytes")

@@ -28,7 +28,7 @@ from attestd.evidence.types import EkIdentity
 from attestd.issuance.mint import Subject
 from attestd.lifecycle.table import MEANINGS, Event, State, move
 from attestd.protocol.binding import Purpose, qualifying_data
-from attestd.protocol.messages import PATH_ATTEST, Attested, AttestRequest, Next
+from attestd.protocol.messages import PATH_ATTEST, Attested, AttestRequest, Next, PcrValue
 from attestd.protocol.reasons import Reason
 from attestd.services import records
 from attestd.services.context import Verifier
@@ -39,11 +39,27 @@ from attestd.store import devices, log
 from attestd.store.devices import Move
 from attestd.store.errors import StaleState, StoreError
 from attestd.store.routine import AttestationRow, RoutineRow, RoutineUpdate, peek_routine, policy_head, store_routine
+from attestd.tpm.algorithms import DIGEST_SIZES
 
 RENEW_SHARE = 3
 """A certificate is renewed when less than a third of its life is left."""
-_RECORDED = frozenset({Reason.TPM_CLOCK_BACKWARDS, Reason.TPM_RESET_BACKWARDS, Reason.TPM_FIRMWARE_CHANGED})
-"""Refusals of a proof that the device's own key signed over a fresh nonce: a person should see them."""
+_RECORDED = frozenset(
+    {
+        Reason.TPM_CLOCK_BACKWARDS,
+        Reason.TPM_RESET_BACKWARDS,
+        Reason.TPM_RESET_UNANNOUNCED,
+        Reason.TPM_FIRMWARE_CHANGED,
+        Reason.PCR_VALUES_MALFORMED,
+        Reason.QUOTE_PCR_DIGEST,
+        Reason.PCR_BANK_INACTIVE,
+        Reason.LOG_MALFORMED,
+        Reason.RUNTIME_MALFORMED,
+    }
+)
+"""Refusals of a proof that the device's own key signed over a fresh nonce: a person should see them.
+
+All come after steps 1 to 6, so a stranger, who has no such key, causes no write.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,9 +286,13 @@ def _registers(
         return check_pcr_values(quote, request.pcrs, verifier.selection)
     if stored is None or row.pcr_digest != quote.pcr_digest:
         raise Refused(Reason.PCR_VALUES_NEEDED)
-    size = len(stored.pcrs) // len(verifier.selection.pcrs)
-    values = (stored.pcrs[at : at + size] for at in range(0, len(stored.pcrs), size))
-    return tuple(zip(verifier.selection.pcrs, values, strict=True))
+    size = DIGEST_SIZES[verifier.selection.bank]
+    parts = (stored.pcrs[at : at + size] for at in range(0, len(stored.pcrs), size))
+    kept = [PcrValue(index, value) for index, value in zip(verifier.selection.pcrs, parts, strict=False)]
+    try:
+        return check_pcr_values(quote, kept, verifier.selection)
+    except Refused as error:  # the database is believed as far as the quote goes, and no further
+        raise Refused(Reason.PCR_VALUES_NEEDED, f"what is stored: {error}") from None
 
 
 def _event_log(connection: Connection, request: AttestRequest) -> bytes:

@@ -118,7 +118,9 @@ def _identify(verifier: Verifier, applicant: Applicant, now: int) -> EkIdentity:
         with verifier.store.read() as connection:
             if verifier.policy.book(connection).entry(applicant.ek.device_id) is not None:
                 return pinned_identity(applicant.ek)
-    key = hashlib.sha256(b"\0".join((applicant.ek.spki, *certificates, str(now // 3_600_000).encode()))).digest()
+    # Remembered for no longer than one enrolment lasts: a certificate that has expired since must be seen to have.
+    window = now // (limits.ENROLMENT_NONCE_SECONDS * 1000)
+    key = hashlib.sha256(b"\0".join((applicant.ek.spki, *certificates, str(window).encode()))).digest()
     known = verifier.identities.get(key)
     if known is None:
         known = identify(applicant.ek, certificates, policy=verifier.ek_policy, now_s=now // 1000)

@@ -22,6 +22,7 @@ from attestd.services.judge import Judgement
 from attestd.store import log
 from attestd.store.columns import encode_document
 from attestd.store.devices import EvidenceRecord, LoadedDevice, Move, StateRecord
+from attestd.store.errors import StoreError
 from attestd.store.routine import AttestationRow
 
 DEFAULT_INTERVAL: Final = 60
@@ -181,12 +182,15 @@ def record_refusal(verifier: Verifier, device_id: str, refused: Refused, *, rout
     last = verifier.refusals.get(key)
     if last is not None and now - last < REFUSAL_PAUSE_MS:
         return
-    verifier.refusals.put(key, now)
     findings = [{"code": f.code, "claim": f.claim, "component": f.component} for f in refused.findings[:8]]
     detail = {"detail": refused.detail[:1024], "findings": findings}
     encode_document(detail)
-    with verifier.store.write() as connection:
-        log.insert_refusal(connection, log.Refusal(device_id, now, refused.reason.value, route, detail))
+    try:
+        with verifier.store.write() as connection:
+            log.insert_refusal(connection, log.Refusal(device_id, now, refused.reason.value, route, detail))
+    except StoreError:
+        return  # the caller still learns why it was refused, and the journal says so too
+    verifier.refusals.put(key, now)
 
 
 def sign_result(verifier: Verifier, judged: Judgement, *, nonce: bytes, now: int) -> str:
