@@ -21,6 +21,7 @@ from attestd.cli import (
     service,
     token,
 )
+from attestd.cli.demo.command import demo
 
 
 class _Commands(TyperGroup):
@@ -60,6 +61,7 @@ def _root() -> None:
 
 _START, _FLEET, _RELYING, _UPKEEP = "Start here", "The fleet", "Relying parties", "Upkeep"
 
+app.command("demo", rich_help_panel=_START)(demo)
 app.command("init", rich_help_panel=_START)(install.init)
 app.command("check", rich_help_panel=_START)(service.check)
 app.command("serve", rich_help_panel=_START)(service.serve)

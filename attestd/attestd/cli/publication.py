@@ -137,7 +137,10 @@ def verify(
         ),
     ] = None,
     issuer: Annotated[
-        str, typer.Option(help="The verifier's URL; default: this one's public_url.", show_default=False)
+        str,
+        typer.Option(
+            help="Who must have issued it; default: spiffe:// and this one's trust domain.", show_default=False
+        ),
     ] = "",
     device: Annotated[
         str, typer.Option(help="The device that it must be about; default: whichever it names.", show_default=False)
@@ -154,7 +157,7 @@ def verify(
         sys.stdin.read(1 << 20) if str(file) == "-" else file.read_text(encoding="ascii", errors="replace")
     ).strip()
     public = _public_key(key) if key is not None else _own_key(directory)
-    by = issuer or load(directory).listen.public_url
+    by = issuer or f"spiffe://{load(directory).trust.domain}"
     try:
         found = verify_ear(token, public, issuer=by, device_id=device or _subject(token), now=clock.now_ms() // 1000)
     except EarRefused as error:
