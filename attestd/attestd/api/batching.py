@@ -25,7 +25,8 @@ MAX_WAITING = 4096
 class Batcher(Generic[Q, A]):
     """Collects requests and hands them, in batches, to `work` in a thread of `executor`.
 
-    `work` returns one outcome for each request, in order: an answer, or the `Refused` to raise.
+    `work` returns one outcome for each request, in order: an answer, or the `Refused` to raise. If it raises, every
+    request is tried alone, once: `work` must not do twice what it has done.
     """
 
     def __init__(self, work: Callable[[Sequence[Q]], Sequence[A | Refused]], executor: Executor) -> None:
@@ -48,17 +49,26 @@ class Batcher(Generic[Q, A]):
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-        running = loop.run_in_executor(self._executor, self._work, [request for request, _ in batch])
+        running = loop.run_in_executor(self._executor, self._run, [request for request, _ in batch])
         running.add_done_callback(lambda done: self._finish(loop, batch, done))
+
+    def _run(self, requests: Sequence[Q]) -> Sequence[A | Exception]:
+        """Return the outcomes; where a batch fails as a whole, each request gets its own turn and its own failure."""
+        try:
+            return self._work(requests)
+        except Exception as error:  # noqa: BLE001 (whatever it is: one request must not be able to fail the others)
+            if len(requests) == 1:
+                return [error]
+            return [outcome for request in requests for outcome in self._run([request])]
 
     def _finish(
         self,
         loop: asyncio.AbstractEventLoop,
         batch: list[tuple[Q, asyncio.Future[A]]],
-        done: "asyncio.Future[Sequence[A | Refused]]",
+        done: "asyncio.Future[Sequence[A | Exception]]",
     ) -> None:
-        error = done.exception()
-        outcomes: Sequence[A | Refused | BaseException] = [error] * len(batch) if error else done.result()
+        error = done.exception()  # of the executor itself: it is shutting down
+        outcomes: Sequence[A | BaseException] = [error] * len(batch) if error else done.result()
         for (_, future), outcome in zip(batch, outcomes, strict=True):
             if future.done():  # the caller went away; what was committed stays committed
                 continue

@@ -1,11 +1,11 @@
-"""A connection with deadlines: uvicorn's protocol, which by itself waits for a request head for ever.
+"""A connection with deadlines: uvicorn's protocol, which by itself waits for a caller for ever.
 
-Bounds what a caller can hold open before it has proved anything: time and bytes of a request head, connections of the
-process. Bodies are bounded in `api.http`, where their limit is known.
+Bounds what a caller can hold open before it has proved anything: the time and the bytes of a request head, the time of a
+body (also of one that nobody reads, since the answer is known), the time it takes to fetch an answer, the connections of
+the process. The bytes of a body are bounded in `api.http`, where their limit is known.
 """
 
 import asyncio
-from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -19,9 +19,14 @@ _BUSY = (
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """HTTP/1.1 whose request heads must be complete within `MAX_HEADER_SECONDS` and `MAX_HEADER_BYTES`."""
+    """HTTP/1.1 in which every wait for the caller ends.
 
-    _head_timer: asyncio.TimerHandle | None = None
+    A head has `MAX_HEADER_SECONDS` and `MAX_HEADER_BYTES`. A body has `MAX_BODY_SECONDS` in `api.http`, which answers 408;
+    here it has a head's time more, and then the connection ends without a word.
+    """
+
+    _input_timer: asyncio.TimerHandle | None = None
+    _output_timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
     _in_head = True
 
@@ -32,18 +37,21 @@ class BoundedProtocol(HttpToolsProtocol):
             transport.write(_BUSY)
             transport.close()
             return
-        self._start_head_timer()
+        self._await_input(limits.MAX_HEADER_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timer."""
-        self._stop_head_timer()
+        """Forget the timers."""
+        self._stop_input_timer()
+        self._stop_output_timer()
         super().connection_lost(exc)
+
+    # --- What the caller sends --------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         """Count the bytes of a head; arm the clock when a kept-alive connection starts another request."""
         if self._in_head:
-            if self._head_timer is None:
-                self._start_head_timer()
+            if self._input_timer is None:
+                self._await_input(limits.MAX_HEADER_SECONDS)
             self._head_bytes += len(data)
             if self._head_bytes > limits.MAX_HEADER_BYTES + limits.MAX_BODY:
                 self.transport.close()
@@ -53,27 +61,46 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def on_headers_complete(self) -> None:
-        """The head is complete: its clock stops."""
+        """The head is complete: its clock stops, and the body's starts."""
         self._in_head = False
         self._head_bytes = 0
-        self._stop_head_timer()
+        self._await_input(limits.MAX_BODY_SECONDS + limits.MAX_HEADER_SECONDS)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """The next bytes belong to another head."""
+        """Nothing is awaited; the next bytes belong to another head."""
         self._in_head = True
+        self._stop_input_timer()
         super().on_message_complete()
 
-    def _start_head_timer(self) -> None:
-        self._head_timer = self.loop.call_later(limits.MAX_HEADER_SECONDS, self._head_timeout)
+    def _await_input(self, seconds: float) -> None:
+        self._stop_input_timer()
+        self._input_timer = self.loop.call_later(seconds, self._give_up)
 
-    def _stop_head_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _stop_input_timer(self) -> None:
+        if self._input_timer is not None:
+            self._input_timer.cancel()
+            self._input_timer = None
 
-    def _head_timeout(self) -> None:
-        self._head_timer = None
-        transport: Any = self.transport
-        if transport is not None and not transport.is_closing():
-            transport.close()
+    # --- What the caller fetches ------------------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        """The caller does not read: its patience with us is over when ours with it is."""
+        super().pause_writing()
+        self._stop_output_timer()
+        self._output_timer = self.loop.call_later(limits.MAX_BODY_SECONDS, self._give_up)
+
+    def resume_writing(self) -> None:
+        """The caller reads again."""
+        self._stop_output_timer()
+        super().resume_writing()
+
+    def _stop_output_timer(self) -> None:
+        if self._output_timer is not None:
+            self._output_timer.cancel()
+            self._output_timer = None
+
+    def _give_up(self) -> None:
+        """End the connection at once: closing it politely would wait for a caller who does not read."""
+        if self.transport is not None:
+            self.transport.abort()

@@ -41,25 +41,18 @@ async def read_body(scope: Scope, receive: Receive, *, most: int) -> bytes:
     for name, value in scope["headers"]:
         if name == b"content-length" and (not value.isdigit() or len(value) > 12 or int(value) > most):
             raise Refused(Reason.MESSAGE_TOO_LARGE, f"{most} bytes at most")
-    message = await _receive(receive, limits.MAX_BODY_SECONDS)
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body"):
-        return _bounded(body, most)
-    return await _read_rest([body], receive, most)
-
-
-async def _read_rest(parts: list[bytes], receive: Receive, most: int) -> bytes:
     loop = asyncio.get_running_loop()
     until = loop.time() + limits.MAX_BODY_SECONDS
-    size = len(parts[0])
-    while True:
+    message = await _receive(receive, limits.MAX_BODY_SECONDS)
+    body: bytes = message.get("body", b"")
+    parts, size = [body], len(body)
+    while size <= most and message.get("more_body"):
         message = await _receive(receive, until - loop.time())
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > most:
-            raise Refused(Reason.MESSAGE_TOO_LARGE, f"{most} bytes at most")
-        if not message.get("more_body"):
-            return b"".join(parts)
+    if size > most:
+        raise Refused(Reason.MESSAGE_TOO_LARGE, f"{most} bytes at most")
+    return b"".join(parts) if len(parts) > 1 else body
 
 
 async def _receive(receive: Receive, seconds: float) -> MutableMapping[str, Any]:
@@ -71,12 +64,6 @@ async def _receive(receive: Receive, seconds: float) -> MutableMapping[str, Any]
     if message["type"] == "http.disconnect":
         raise Refused(Reason.MESSAGE_TIMEOUT, "the caller went away")
     return message
-
-
-def _bounded(body: bytes, most: int) -> bytes:
-    if len(body) > most:
-        raise Refused(Reason.MESSAGE_TOO_LARGE, f"{most} bytes at most")
-    return body
 
 
 async def respond(

@@ -49,10 +49,12 @@ class PolicySource:
         """Return the book at the chain's head, as `connection` sees it.
 
         `head` is the sequence of the last applied change where the caller has just read it. Raises `Refused`
-        (policy-unapproved) when the chain does not verify or goes back.
+        (policy-unapproved) when the chain does not verify or goes back. A reading transaction that began before a change
+        which another thread has learnt of meanwhile looks as if the chain went back: look again in a new one.
         """
-        head = policy_head(connection) if head is None else head
         with self._lock:
+            # Read under the lock, so that no other thread learns of a newer change between the look and the comparison.
+            head = policy_head(connection) if head is None else head
             if head > self._book.sequence:
                 self._advance(connection)
             if head < self._book.sequence:

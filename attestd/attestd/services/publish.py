@@ -1,25 +1,43 @@
 """What the verifier publishes for everybody: its revocation list, the key of its results, that it is alive."""
 
+from functools import cache
+
 from attestd.appraisal.ear import jwk
 from attestd.errors import Refused
 from attestd.protocol.reasons import Reason
 from attestd.services.context import Verifier
-from attestd.store import credentials
+from attestd.store import credentials, migrate
 from attestd.store.credentials import CrlRecord
 from attestd.store.errors import StoreConflict, StoreError
 from attestd_pki.crl import build_crl
+from attestd_pki.errors import PkiError
 
 _ATTEMPTS = 3
 """Replicas that publish at the same moment take the next number; three rounds are enough for any real number of them."""
 
 
 def current_crl(verifier: Verifier) -> bytes:
-    """Return the newest revocation list (DER), made anew when it has passed half its life."""
-    with verifier.store.read() as connection:
-        latest = credentials.latest_crl(connection)
-    if latest is None or (latest.this_update + latest.next_update) // 2 <= verifier.now():
+    """Return the newest revocation list (DER).
+
+    Anybody may ask, so that asking writes nothing (T04): the sweep keeps the list fresh. Only where there is none, or it
+    has ended because nothing sweeps, one is made here.
+    """
+    latest = _latest(verifier)
+    if latest is None or latest.next_update <= verifier.now():
         return refresh_crl(verifier)
     return latest.der
+
+
+def renew_crl(verifier: Verifier) -> None:
+    """Make a new list where there is none, or the newest has passed half its life."""
+    latest = _latest(verifier)
+    if latest is None or (latest.this_update + latest.next_update) // 2 <= verifier.now():
+        refresh_crl(verifier)
+
+
+def _latest(verifier: Verifier) -> CrlRecord | None:
+    with verifier.store.read() as connection:
+        return credentials.latest_crl(connection)
 
 
 def refresh_crl(verifier: Verifier) -> bytes:
@@ -39,13 +57,12 @@ def _next_crl(verifier: Verifier) -> bytes:
         number = latest.number + 1 if latest else 1
         listed = credentials.revoked_certificates(connection, now)
         begin, end = now // 1000, now // 1000 + verifier.timing.crl
-        der = build_crl(
-            verifier.issuer,
-            ((int(entry.serial, 16), entry.revoked_at // 1000, entry.reason) for entry in listed),
-            number=number,
-            this_update=begin,
-            next_update=end,
-        )
+        # Another replica's clock may be ahead of this one: what is revoked already is not listed as of tomorrow.
+        entries = ((int(entry.serial, 16), min(entry.revoked_at // 1000, begin), entry.reason) for entry in listed)
+        try:
+            der = build_crl(verifier.issuer, entries, number=number, this_update=begin, next_update=end)
+        except PkiError as error:
+            raise Refused(Reason.INTERNAL, f"revocation list: {error}") from None
         credentials.insert_crl(connection, CrlRecord(number, der, begin * 1000, end * 1000))
     return der
 
@@ -58,6 +75,14 @@ def result_jwk(verifier: Verifier) -> dict[str, str]:
 def check_database(verifier: Verifier) -> None:
     """Raise `Refused` (server-busy) unless the database answers and has this code's schema."""
     try:
-        verifier.store.require_schema()
+        found = verifier.store.schema_version()
     except StoreError as error:
         raise Refused(Reason.SERVER_BUSY, error.code) from None
+    if found != _needed_schema():
+        raise Refused(Reason.SERVER_BUSY, f"the database is at revision {found}")
+
+
+@cache
+def _needed_schema() -> str:
+    """Return this code's revision, which is read from files: once, for anybody may ask how the verifier is (T04)."""
+    return migrate.head()

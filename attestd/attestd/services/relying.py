@@ -59,7 +59,6 @@ def authenticate(verifier: Verifier, digest: bytes) -> Caller:
     now = verifier.now()
     with verifier.store.read() as connection:
         token = tokens.load_token(connection, digest)
-
     if token is None or not token.valid(now):
         raise Refused(Reason.TOKEN_INVALID)
     return Caller(token.name, frozenset(token.scopes), token.site)
@@ -67,10 +66,18 @@ def authenticate(verifier: Verifier, digest: bytes) -> Caller:
 
 def trust(verifier: Verifier, device_id: str, *, caller: Caller) -> Trust:
     """Return a device's trust. Raises `Refused` (device-unknown), also for a device of a site that is not the caller's."""
+    if not _is_device_id(device_id):
+        raise Refused(Reason.DEVICE_UNKNOWN)
     try:
-        names.parse_device_id(device_id)
-    except PkiError:
-        raise Refused(Reason.DEVICE_UNKNOWN) from None
+        return _trust(verifier, device_id, caller)
+    except Refused as refused:
+        if refused.reason is not Reason.POLICY_UNAPPROVED:
+            raise
+        # A snapshot that is older than a change of this moment looks like a roll-back (PolicySource.book): look again.
+        return _trust(verifier, device_id, caller)
+
+
+def _trust(verifier: Verifier, device_id: str, caller: Caller) -> Trust:
     with verifier.store.read() as connection:
         known = devices.load_device(connection, device_id)
         if known is None or (caller.site is not None and known.device.site != caller.site):
@@ -91,6 +98,14 @@ def trust(verifier: Verifier, device_id: str, *, caller: Caller) -> Trust:
         addresses=[str(one) for one in address.addresses] if address and meaning.keeps else [],
         result=result,
     )
+
+
+def _is_device_id(text: str) -> bool:
+    try:
+        names.parse_device_id(text)
+    except PkiError:
+        return False
+    return True
 
 
 def _state_now(known: LoadedDevice, now: int) -> State:
@@ -122,9 +137,14 @@ RESULT_SECONDS = 24 * 3600
 def list_devices(
     verifier: Verifier, *, caller: Caller, after: str | None, state: str | None, limit: int
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """Return (lines, id to continue from or None). Raises `Refused` (message-malformed) for an unknown state."""
+    """Return (lines, id to continue from or None).
+
+    Raises `Refused` (message-malformed) for an unknown state, or for an id that is none: a database may choke on one.
+    """
     if state is not None and state not in {one.value for one in State}:
         raise Refused(Reason.MESSAGE_MALFORMED, "no such state")
+    if after is not None and not _is_device_id(after):
+        raise Refused(Reason.MESSAGE_MALFORMED, "not a device id")
     with verifier.store.read() as connection:
         found = devices.list_devices(
             connection, states=(state,) if state else (), site=caller.site, after=after, limit=limit

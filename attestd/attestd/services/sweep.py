@@ -1,9 +1,9 @@
-"""Time passes: devices that fell silent expire, and the revocation list says so."""
+"""Time passes: devices that fell silent expire, the revocation list says so, and a list that ages is replaced."""
 
 from attestd.lifecycle.table import MEANINGS, Event, State, move
 from attestd.services.context import Verifier
 from attestd.services.issue import withdraw
-from attestd.services.publish import refresh_crl
+from attestd.services.publish import refresh_crl, renew_crl
 from attestd.store import devices
 from attestd.store.devices import Move
 
@@ -22,6 +22,8 @@ def expire_silent(verifier: Verifier) -> tuple[str, ...]:
             break
     if expired:
         refresh_crl(verifier)
+    else:
+        renew_crl(verifier)
     return tuple(expired)
 
 
