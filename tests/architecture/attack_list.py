@@ -98,9 +98,6 @@ ATTACKS: Final[dict[str, dict[str, str]]] = {
 
 ABSENT: Final = {
     "K12": "*not applicable: IDevID and IAK are not read*",
-    "T08": "*not applicable: there is no web page*",
-    "L02": "*not claimed: one development issuer, no quorum*",
-    "L03": "*not claimed: one development issuer, no quorum*",
     "L04": "*not claimed: one development issuer, no quorum*",
 }
 """Why an attack has no test, where that is by design of this version."""
