@@ -423,6 +423,11 @@ def _with(*parts: Part) -> Callable[[Memory, Problem, float], Step]:
     return repeat
 
 
+def _over_another_nonce(memory: Memory, problem: Problem, draw: float) -> Step:
+    """Repeat over the problem's nonce, for a verifier that was restarted knows none of its nonces; else enrol."""
+    return (_renew if problem.nonce is None else _with())(memory, problem, draw)
+
+
 DISPOSITIONS: Final[dict[str, Callable[[Memory, Problem, float], Step]]] = {
     Reason.NONCE_EXPIRED: _with(),
     Reason.PCR_VALUES_NEEDED: _with(Part.PCRS),
@@ -432,8 +437,9 @@ DISPOSITIONS: Final[dict[str, Callable[[Memory, Problem, float], Step]]] = {
     Reason.TPM_RESET_UNANNOUNCED: _with(Part.REBOOT, Part.LOG, Part.PCRS, Part.RUNTIME),
     Reason.ENROLMENT_NEEDED: _renew,
     Reason.DEVICE_UNKNOWN: _renew,
-    Reason.NONCE_INVALID: _renew,
+    Reason.NONCE_INVALID: _over_another_nonce,
     Reason.EVIDENCE_REFUSED: _renew,
+    Reason.INVENTORY_WITHDRAWN: _renew,
     Reason.VPN_KEY_IN_USE: _renew,
     Reason.GRANT_INVALID: _renew,
     Reason.GRANT_USED: _renew,

@@ -15,6 +15,10 @@ from cryptography import x509
 
 from attestd.appraisal.ear import verify_ear
 from attestd.appraisal.policy import Tier
+from attestd.errors import Refused
+from attestd.evidence.challenge import Challenger
+from attestd.protocol.reasons import Reason
+from attestd.services.attest import check_nonce
 from attestd.services.sweep import expire_silent
 from attestd.store import credentials, log, tokens
 from attestd.store.tokens import TokenRecord
@@ -274,3 +278,14 @@ def test_wg_quick_accepts_the_configuration(world: World, chip: SoftChip, tmp_pa
 
 def test_the_unknown_maker_is_really_another(world: World) -> None:
     assert GOOD_MAKER.anchor != UNKNOWN_MAKER.anchor
+
+
+def test_a_restarted_verifier_hands_out_a_new_nonce_and_trust_goes_on(world: World, chip: SoftChip) -> None:
+    nonce = world.enrol(chip).next.nonce
+    restarted = replace(world.verifier, challenger=Challenger("attestd", bytes(32)))
+    stranger = replace(chip.attest_request(nonce), nonce=nonce)
+    with pytest.raises(Refused) as refused:
+        check_nonce(restarted, stranger)
+    assert refused.value.reason is Reason.NONCE_INVALID
+    assert refused.value.nonce is not None
+    check_nonce(restarted, chip.attest_request(refused.value.nonce))

@@ -129,7 +129,11 @@ PROBLEMS: dict[Reason, ProblemType] = {
     Reason.METHOD_NOT_ALLOWED: _problem(405, "This address does not take that method", _CLIENT),
     Reason.SERVER_BUSY: _problem(503, "The verifier is busy", _RETRY),
     Reason.INTERNAL: _problem(500, "The verifier failed", _RETRY),
-    Reason.NONCE_INVALID: _problem(403, "The nonce was not made by this verifier for this exchange", _ENROL),
+    Reason.NONCE_INVALID: _problem(
+        403,
+        "The nonce was not made by this verifier for this exchange",
+        "Repeat the proof over the nonce in this problem, if there is one, or enrol again.",
+    ),
     Reason.NONCE_EXPIRED: _problem(
         409,
         "The nonce is no longer valid",

@@ -146,6 +146,7 @@ def test_wish_for_a_proof_during_one_changes_nothing(busy: State) -> None:
     ("code", "parts"),
     [
         ("nonce-expired", set()),
+        ("nonce-invalid", set()),
         ("pcr-values-needed", {Part.PCRS}),
         ("log-needed", {Part.LOG}),
         ("runtime-needed", {Part.RUNTIME}),
@@ -185,7 +186,9 @@ def test_expired_enrolment_starts_again_with_the_same_keys_after_a_sleep() -> No
 # --- Trust that ended ---
 
 
-@pytest.mark.parametrize("code", ["enrolment-needed", "device-unknown", "evidence-refused", "nonce-invalid"])
+@pytest.mark.parametrize(
+    "code", ["enrolment-needed", "device-unknown", "evidence-refused", "nonce-invalid", "inventory-withdrawn"]
+)
 def test_p05_ended_trust_is_regained_with_new_keys_only(code: str) -> None:
     memory, actions = step(attesting(), Refused(problem(code)), draw=0.5)
     assert only(Forget, actions) == Forget(code)
