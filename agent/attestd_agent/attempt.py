@@ -21,10 +21,17 @@ from attestd.protocol.messages import (
     Enrolled,
     QuoteRequest,
 )
-from attestd_agent import collect, machine, proof
+from attestd_agent import collect, identity, machine, proof
 from attestd_agent.client import Client, fetch_anchor, find_certificate
 from attestd_agent.config import Settings
-from attestd_agent.errors import ConfigurationError, Problem, StateDamaged, Unreachable, UntrustedServer
+from attestd_agent.errors import (
+    ConfigurationError,
+    Problem,
+    StateDamaged,
+    UnexpectedAnswer,
+    Unreachable,
+    UntrustedServer,
+)
 from attestd_agent.keystore import KeystoreRefused
 from attestd_agent.machine import (
     Action,
@@ -227,7 +234,11 @@ class Agent:
             sources=self._sources,
         )
         answer = self._post(PATH_ENROL_PROOF, body, Enrolled)
-        return Refused(answer) if isinstance(answer, Problem) else Admitted(answer)
+        if isinstance(answer, Problem):
+            return Refused(answer)
+        if answer.device_id != identity.device_id(self._tpm.ek_public()):
+            raise UnexpectedAnswer("the verifier enrolled another device than this one")
+        return Admitted(answer)
 
     def _attest(self, action: Attest) -> Event:
         device, nonce = self._current(action.nonce)

@@ -101,12 +101,17 @@ def serve(line: Line) -> int:
     store = Record(settings.state_directory, server)
     signals = run.Signals()
     signals.install()
+
+    def transport() -> run.Interruptible:
+        with signals.interruptible():
+            return run.Interruptible(connect(settings, store), signals)
+
     agent = Agent(
         server.host,
         EsysTpm(settings.tcti),
         store,
         sources=Sources(settings.event_log, settings.ima_list),
-        transport=lambda: run.Interruptible(connect(settings, store), signals),
+        transport=transport,
         log=log,
     )
     try:

@@ -40,6 +40,7 @@ MAX_FINDINGS: Final = 256
 _CERTIFICATE_END: Final = "-----END CERTIFICATE-----"
 _NONCE: Final = octets(limits.MIN_NONCE, limits.MAX_NONCE)
 _FINDINGS: Final = array(SHAPES[Finding], MAX_FINDINGS)
+_OUT_OF_TIME: Final = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 _LINK_ENDED: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 
 
@@ -267,6 +268,11 @@ class _translated:
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         where = self._server.authority
+        if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _OUT_OF_TIME:
+            raise UntrustedServer(
+                f"{where} has a certificate out of its time: {error.verify_message}. Nothing was sent. Check this device's "
+                "clock first, then the verifier's certificate"
+            ) from None
         if isinstance(error, ssl.SSLCertVerificationError):
             raise UntrustedServer(
                 f"{where} is not the verifier: {error.verify_message}. Nothing was sent. Check the server's name and the "

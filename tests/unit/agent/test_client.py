@@ -54,10 +54,17 @@ class Authority:
     def fingerprint(self) -> bytes:
         return self.certificate.fingerprint(hashes.SHA256())
 
-    def issue(self, directory: Path, host: str = "localhost", *, usage: Any = ExtendedKeyUsageOID.SERVER_AUTH) -> Path:
+    def issue(
+        self,
+        directory: Path,
+        host: str = "localhost",
+        *,
+        usage: Any = ExtendedKeyUsageOID.SERVER_AUTH,
+        begins: datetime.datetime = NOW - DAY,
+    ) -> Path:
         key = ec.generate_private_key(ec.SECP256R1())
         leaf = (
-            _builder(host, self.name, key.public_key())
+            _builder(host, self.name, key.public_key(), begins=begins)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             .sign(self.key, hashes.SHA256())
@@ -68,7 +75,9 @@ class Authority:
         return path
 
 
-def _builder(subject: str, issuer: str, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: str, issuer: str, key: ec.EllipticCurvePublicKey, *, begins: datetime.datetime = NOW - DAY
+) -> x509.CertificateBuilder:
     def name(text: str) -> x509.Name:
         return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
@@ -78,7 +87,7 @@ def _builder(subject: str, issuer: str, key: ec.EllipticCurvePublicKey) -> x509.
         .issuer_name(name(issuer))
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(NOW - DAY)
+        .not_valid_before(begins)
         .not_valid_after(NOW + DAY)
     )
 
@@ -293,6 +302,15 @@ def test_t06_device_certificate_of_the_same_anchor_is_no_server_certificate(
     with pytest.raises(UntrustedServer):
         attest(Client(device.address, anchor_pem=authority.pem, seconds=5))
     assert device.requests == []
+
+
+def test_certificate_out_of_its_time_points_to_the_clock(
+    serve: Callable[..., Verifier], authority: Authority, tmp_path: Path
+) -> None:
+    early = serve(authority.issue(tmp_path, begins=NOW + DAY / 2))
+    with pytest.raises(UntrustedServer, match="this device's clock"):
+        attest(Client(early.address, anchor_pem=authority.pem, seconds=5))
+    assert early.requests == []
 
 
 def test_t06_tls_1_2_is_refused(serve: Callable[..., Verifier], authority: Authority) -> None:

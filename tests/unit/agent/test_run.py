@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,13 @@ def test_c06_tunnel_key_is_in_no_message(enrolled: Device) -> None:
     sent = b"".join(encode(request, CBOR) for request in enrolled.verifier.requests)
     assert len(enrolled.tpm.sealed) == 2
     assert not any(private in sent for private in enrolled.tpm.sealed)
+
+
+def test_enrolment_of_another_device_is_not_taken_for_ones_own(device: Device) -> None:
+    enrol = device.verifier.enrol
+    device.verifier.enrol = lambda proof: replace(enrol(proof), device_id="a" * 52)  # type: ignore[method-assign]
+    assert device.begin().report.outcome is Outcome.UNREACHABLE
+    assert device.store.load() is None
 
 
 def test_request_that_waits_for_a_person_keeps_its_keys(device: Device) -> None:
