@@ -107,13 +107,14 @@ FROM device_state s JOIN device d ON d.device_id = s.device_id
 WHERE d.ak_public IS NOT NULL AND s.device_id
 """  # noqa: S608 - constants of this file
 _SELECT_SQLITE: Final = _SELECT + "IN (SELECT value FROM json_each(?))"  # noqa: S608 - as above
-_SELECT_POSTGRESQL: Final = _SELECT + "= ANY(%s::text[])"
+_SELECT_POSTGRESQL: Final = _SELECT + "= ANY(%b::text[])"
 _LOCK_POSTGRESQL: Final = " ORDER BY s.device_id FOR NO KEY UPDATE OF s"
 
 
 def policy_head(connection: Connection) -> int:
     """Return the sequence of the latest applied change, 0 when there is none."""
-    return int(connection.exec_driver_sql(_HEAD).scalar_one())
+    (head,) = cursor(connection).execute(_HEAD).fetchone()
+    return int(head)
 
 
 def load_routine(connection: Connection, device_ids: Sequence[str]) -> dict[str, RoutineRow]:
@@ -137,10 +138,10 @@ def _load(connection: Connection, device_ids: Sequence[str], postgresql: str) ->
     if len(device_ids) > bounds.MAX_BATCH:
         raise ValueError("the batch is too large")
     if connection.dialect.name == "postgresql":
-        result = connection.exec_driver_sql(postgresql, (list(device_ids),))
+        result = cursor(connection).execute(postgresql, (list(device_ids),), binary=True)
     else:
-        result = connection.exec_driver_sql(_SELECT_SQLITE, (encode_document(list(device_ids)),))
-    return {row[0]: _routine_row(row) for row in result.all()}
+        result = cursor(connection).execute(_SELECT_SQLITE, (encode_document(list(device_ids)),))
+    return {row[0]: _routine_row(row) for row in result.fetchall()}
 
 
 def _routine_row(row: Any) -> RoutineRow:
@@ -192,7 +193,7 @@ _TYPES: Final = {
 
 
 def _array(name: str) -> str:
-    return f"%s::{_TYPES.get(name, 'bigint')}[]"
+    return f"%b::{_TYPES.get(name, 'bigint')}[]"
 
 
 _SET: Final = _UPDATED[3:]
@@ -222,7 +223,7 @@ def _store_postgresql(connection: Connection, pairs: Sequence[tuple[RoutineUpdat
     updates = zip(*(_update_values(update) for update, _ in pairs), strict=True)
     recorded = zip(*((*_record_values(row)[1:], encode_document(row.findings)) for _, row in pairs), strict=True)
     arrays = tuple(list(column) for column in (*updates, *recorded))
-    return {row[0] for row in connection.exec_driver_sql(_STORE_POSTGRESQL, arrays).all()}
+    return {row[0] for row in cursor(connection).execute(_STORE_POSTGRESQL, arrays).fetchall()}
 
 
 _LAST_SQLITE: Final = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'attestation'"
@@ -238,14 +239,14 @@ INSERT INTO attestation (id, previous, {", ".join(_RECORDED)}) VALUES ({", ".joi
 def _store_sqlite(connection: Connection, pairs: Sequence[tuple[RoutineUpdate, AttestationRow]]) -> set[str]:
     """Store the pairs one by one on the driver's cursor (a call costs a few microseconds); return the ids updated."""
     # This transaction is the only writer, so the next ids are known.
-    number = int(connection.exec_driver_sql(_LAST_SQLITE).scalar_one())
+    direct = cursor(connection)
+    number = int(direct.execute(_LAST_SQLITE).fetchone()[0])
     updated: list[tuple[Any, ...]] = []
     for update, row in pairs:
         values = _update_values(update)
         guard = (*values[:3], update.reset_count, update.clock)
-        if connection.exec_driver_sql(_UPDATE_SQLITE, (*values[3:], number + 1, *guard)).rowcount == 1:
+        if direct.execute(_UPDATE_SQLITE, (*values[3:], number + 1, *guard)).rowcount == 1:
             number += 1
             updated.append((number, values[2], *_record_values(row), encode_document(row.findings)))
-    if updated:
-        connection.exec_driver_sql(_INSERT_SQLITE, updated)
+    direct.executemany(_INSERT_SQLITE, updated)
     return {record[2] for record in updated}

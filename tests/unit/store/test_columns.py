@@ -12,7 +12,7 @@ from attestd.store.columns import (
     encode_document,
 )
 
-DIALECT = sqlite.dialect()  # type: ignore[no-untyped-call]
+DIALECT = sqlite.dialect()
 
 
 @pytest.mark.parametrize("value", [{"b": [1, "x"], "a": None}, [], "a\x00\x1b", 2**64, True, "\ud800"])
