@@ -61,6 +61,8 @@ def _sound(evidence: AuthenticatedEvidence) -> BootFacts:
     boot = evidence.boot
     if boot is None:
         raise CannotLearn(f"{evidence.ek.device_id}: no boot log")
+    if evidence.runtime is not None and evidence.runtime.offset:
+        raise CannotLearn(f"{evidence.ek.device_id}: the runtime list is only the part since the last proof")
     findings = boot.findings + (evidence.runtime.findings if evidence.runtime is not None else ())
     if findings or not set(range(8)) <= boot.explained:
         reason = f"{findings[0].code}: {findings[0].actual}" if findings else "PCR 0 to 7 are not all explained"

@@ -3,6 +3,8 @@
 from struct import pack
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from attestd.appraisal.policy import CLAIMS, NEVER_IGNORED
 from attestd.evidence.boot import boot_facts
@@ -252,6 +254,32 @@ def test_an_event_is_examined_again_where_its_place_differs():
     )
     # The second is the content of the section that the first names, although both are the same event.
     assert (first.claim, second.claim) == ("uki-section", "kernel")
+
+
+KINDS = st.sampled_from([int(kind) for kind in T]) | st.integers(0, 2**32 - 1)
+DATA = st.binary(max_size=200) | st.builds(
+    lambda name, value: variable(name, value, guid=SECURITY),
+    st.sampled_from(["db", "SbatLevel", "PK"]),
+    st.binary(max_size=80),
+)
+
+
+@given(st.lists(st.tuples(st.integers(0, 23), KINDS, DATA, st.booleans()), max_size=8))
+def test_whatever_an_event_says_it_becomes_a_known_claim_with_a_printable_label(made):
+    events = [event(pcr, kind, data, content=data if honest else b"other") for pcr, kind, data, honest in made]
+    found = facts_of([*honest_boot(), *events])
+    assert {component.claim for component in found.components} <= CLAIMS.keys()
+    assert all(component.label.isprintable() for component in found.components)
+
+
+@given(st.sampled_from([int(kind) for kind in T if kind is not T.NO_ACTION]), st.sampled_from([0, 2, 4, 8, 9, 11, 12]))
+def test_e01_no_type_turns_unlogged_content_into_a_claim_that_can_be_ignored(kind, pcr):
+    """Whatever type a liar gives to code whose digest he cannot change, a profile has to say yes to that digest."""
+    honest = honest_boot()
+    lie = make_log([*honest[:-2], event(pcr, kind, b"a harmless label", content=b"evil code"), *honest[-2:]])
+    (component,) = [c for c in facts(lie).components if c.event == len(honest) - 2]
+    assert component.value is None
+    assert component.claim in NEVER_IGNORED | {"firmware", "option-rom"}
 
 
 def _logs():
