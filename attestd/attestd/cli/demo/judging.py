@@ -17,7 +17,7 @@ from attestd.cli.demo.telling import Step
 from attestd.config import load
 
 CAME_IN: Final = "trusted, with a certificate and a tunnel"
-FELL: Final = "edge-2 is not trusted; certificate revoked, tunnel withdrawn"
+FELL: Final = "not trusted, certificate revoked, tunnel withdrawn"
 
 
 def refusal(answer: Answer, claim: str = "") -> str:
@@ -95,7 +95,7 @@ def consequences(stage: Stage, machine: Machine, token: str, held: dict[str, Any
         return ", ".join(name for name, remains in left.items() if remains), ()
     return FELL, (
         f"GET /v1/devices/…/trust: trusted false, state {told['state']}",
-        f"GET /v1/crl: {serial} is on the list, which verifies under the fleet's authority",
+        f"GET /v1/crl: {serial[:12]}… is on the list, signed by the fleet's authority",
         "the VPN key is withdrawn for good; its address stays reserved",
     )
 

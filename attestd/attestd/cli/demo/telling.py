@@ -106,9 +106,9 @@ class ForPeople:
         """Say what is real and what is not."""
         self._print("attestd demo", style="bold")
         self._print(
-            "A verifier, six machines and an attacker on this computer. The verifier, its TLS, the agent, the TPM commands, "
-            "the quotes and the boot logs are real. The chips are not: a software TPM can be copied, so nothing here "
-            "protects anything. On a device the same agent talks to /dev/tpmrm0.",
+            "A verifier and six machines on this computer. The verifier, its TLS, the agent, the TPM commands, the quotes "
+            "and the boot logs are real. The chips are not: a software TPM can be copied, so nothing here protects "
+            "anything. On a device the same agent talks to /dev/tpmrm0.",
             style="dim",
         )
         self._print(f"Files: {stage.place}", style="dim")
@@ -134,7 +134,7 @@ class ForPeople:
 
         mark = Text("  ✓ " if step.ok else "  ✗ ", style="green" if step.ok else "bold red")
         line = mark + Text(f"{step.subject:<14} ", style="bold") + Text(plain(step.actual))
-        line.append(f"  {step.seconds:.1f} s", style="dim")
+        line.append(f"  {_spent(step.seconds)}", style="dim")
         self._console.print(line)
         for detail in filter(None, step.details):
             self._indented(plain(detail), "dim")
@@ -155,7 +155,7 @@ class ForPeople:
             self._print(f"All {len(steps)} steps went as expected, {seconds:.0f} s.", style="bold green")
         self._console.print()
         for line in _still_here(stage) if keep else _next():
-            self._print(line)
+            self._console.print(self._text(line, ""), soft_wrap=True)  # commands are for copying: never broken
 
     def _print(self, text: str, *, style: str = "") -> None:
         self._console.print(self._text(text, style))
@@ -171,25 +171,31 @@ class ForPeople:
         return Text(text, style=style)
 
 
+def _spent(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 0.1 else f"{1000 * seconds:.0f} ms"
+
+
 def _next() -> tuple[str, ...]:
     return (
         "Where to look next:",
-        "  attestd demo --keep     leaves this fleet running, and says what to try with it",
-        "  docs/protocol.md        every message that the machines just exchanged",
-        "  docs/threat-model.md    the attacks that the tests perform, and what is not claimed",
-        "  attestd init --help     a verifier of your own",
+        "  attestd demo --keep    goes on, and says what to try with this fleet",
+        "  attestd init --help    a verifier of your own",
+        "  docs/protocol.md       every message that the machines just exchanged",
+        "  docs/threat-model.md   what is withstood, and what is not claimed",
     )
 
 
 def _still_here(stage: "Stage") -> tuple[str, ...]:
     place = stage.verifier
     return (
-        f"The verifier and three machines go on at {stage.url} until you press Ctrl-C. In another terminal:",
+        f"The verifier and three machines go on at {stage.url}",
+        "until you press Ctrl-C. In another terminal:",
         f"  export ATTESTD_DIRECTORY={place}",
         "  attestd device list",
         "  attestd device show edge-2",
         "  attestd log --follow",
         "  attestd device ban edge-1 --reason 'I want to see it fall'",
         "  TOKEN=$(attestd token create me --scope trust:read --scope devices:read)",
-        f'  curl --cacert {stage.anchor} -H "Authorization: Bearer $TOKEN" {stage.url}/v1/devices',
+        f"  curl --cacert {stage.anchor} \\",
+        f'    -H "Authorization: Bearer $TOKEN" {stage.url}/v1/devices',
     )
