@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from attestd.store import bounds
 from attestd.store.columns import KeyPairs, decode_keys, encode_document
+from attestd.store.engine import driver
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ _LOCK_POSTGRESQL: Final = " ORDER BY s.device_id FOR NO KEY UPDATE OF s"
 
 def policy_head(connection: Connection) -> int:
     """Return the sequence of the latest applied change, 0 when there is none."""
-    (head,) = cursor(connection).execute(_HEAD).fetchone()
+    (head,) = driver(connection).execute(_HEAD).fetchone()
     return int(head)
 
 
@@ -138,9 +139,9 @@ def _load(connection: Connection, device_ids: Sequence[str], postgresql: str) ->
     if len(device_ids) > bounds.MAX_BATCH:
         raise ValueError("the batch is too large")
     if connection.dialect.name == "postgresql":
-        result = cursor(connection).execute(postgresql, (list(device_ids),), binary=True)
+        result = driver(connection).execute(postgresql, (list(device_ids),), binary=True)
     else:
-        result = cursor(connection).execute(_SELECT_SQLITE, (encode_document(list(device_ids)),))
+        result = driver(connection).execute(_SELECT_SQLITE, (encode_document(list(device_ids)),))
     return {row[0]: _routine_row(row) for row in result.fetchall()}
 
 
@@ -223,7 +224,7 @@ def _store_postgresql(connection: Connection, pairs: Sequence[tuple[RoutineUpdat
     updates = zip(*(_update_values(update) for update, _ in pairs), strict=True)
     recorded = zip(*((*_record_values(row)[1:], encode_document(row.findings)) for _, row in pairs), strict=True)
     arrays = tuple(list(column) for column in (*updates, *recorded))
-    return {row[0] for row in cursor(connection).execute(_STORE_POSTGRESQL, arrays).fetchall()}
+    return {row[0] for row in driver(connection).execute(_STORE_POSTGRESQL, arrays).fetchall()}
 
 
 _LAST_SQLITE: Final = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'attestation'"
@@ -239,7 +240,7 @@ INSERT INTO attestation (id, previous, {", ".join(_RECORDED)}) VALUES ({", ".joi
 def _store_sqlite(connection: Connection, pairs: Sequence[tuple[RoutineUpdate, AttestationRow]]) -> set[str]:
     """Store the pairs one by one on the driver's cursor (a call costs a few microseconds); return the ids updated."""
     # This transaction is the only writer, so the next ids are known.
-    direct = cursor(connection)
+    direct = driver(connection)
     number = int(direct.execute(_LAST_SQLITE).fetchone()[0])
     updated: list[tuple[Any, ...]] = []
     for update, row in pairs:
