@@ -19,8 +19,8 @@ _ATTEMPTS = 3
 def current_crl(verifier: Verifier) -> bytes:
     """Return the newest revocation list (DER).
 
-    Anybody may ask, so that asking writes nothing (T04): the sweep keeps the list fresh. Only where there is none, or it
-    has ended because nothing sweeps, one is made here.
+    Anybody may ask, so that asking writes nothing (T04): the sweep keeps the list fresh. Only the first one of all, and one
+    after a list that has ended because nothing sweeps, is made here.
     """
     latest = _latest(verifier)
     if latest is None or latest.next_update <= verifier.now():
@@ -29,9 +29,9 @@ def current_crl(verifier: Verifier) -> bytes:
 
 
 def renew_crl(verifier: Verifier) -> None:
-    """Make a new list where there is none, or the newest has passed half its life."""
+    """Make a new list when the newest has passed half its life. Where nobody has asked for one yet, none is made."""
     latest = _latest(verifier)
-    if latest is None or (latest.this_update + latest.next_update) // 2 <= verifier.now():
+    if latest is not None and (latest.this_update + latest.next_update) // 2 <= verifier.now():
         refresh_crl(verifier)
 
 
