@@ -1,7 +1,8 @@
 """The device's certificate and a reference to its key, in the form that TLS and IKE providers for TPMs read.
 
 The private part is the TPM's own blob: whoever copies the file has nothing without this very TPM (T09). Assumes that the
-key's parent is the storage root key of the owner hierarchy. Does not check that certificate and key belong together.
+key's parent is the owner's ECC P-256 storage root key with an empty `unique`, which is the one that such providers make.
+Does not check that certificate and key belong together.
 """
 
 import base64
