@@ -354,7 +354,7 @@ def _store_alone(verifier: Verifier, judged: Judged, book: PolicyBook) -> Stored
             if store_routine(connection, [_update(judged)], [_row(judged)]):
                 return Refused(Reason.REPLAYED)
             if judged.new_registers or judged.proved.evidence.runtime is not None:
-                devices.store_evidence(connection, records.evidence_record(device_id, judged.proved))
+                devices.store_evidence(connection, records.evidence_record(device_id, judged.proved, judged.judgement))
             if judged.after is not judged.before:
                 devices.move_state(connection, _move(judged), version=judged.row.version, deadline=_deadline(judged))
             if not MEANINGS[judged.after].keeps:

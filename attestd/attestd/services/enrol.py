@@ -275,7 +275,7 @@ class _Enrolment:
                 deadline=self.now + deadline * 1000 if keeps else None,
                 now=self.now,
             ),
-            records.evidence_record(self.device_id, self.proved),
+            records.evidence_record(self.device_id, self.proved, judged),
             records.move_record(self.device_id, before, after, event=event, judged=judged, now=self.now),
             expected_version=known.state.version if known else None,
         )

@@ -87,9 +87,14 @@ def vector_of(stored: bytes) -> tuple[int, ...]:
     return struct.unpack("8b", stored)
 
 
-def evidence_record(device_id: str, proved: ProvedEvidence) -> EvidenceRecord:
-    """Return what the next proof is compared with."""
-    runtime = proved.evidence.runtime
+def evidence_record(device_id: str, proved: ProvedEvidence, judged: Judgement | None) -> EvidenceRecord:
+    """Return what the next proof is compared with.
+
+    A runtime list is continued only from where it was good: after a warning the next proof brings the whole list, or what was
+    warned about would be forgotten with the first good file behind it.
+    """
+    affirmed = judged is not None and judged.result.affirming
+    runtime = proved.evidence.runtime if affirmed else None
     return EvidenceRecord(
         device_id,
         b"".join(value for _, value in proved.evidence.quote.pcrs),
