@@ -17,6 +17,7 @@ from attestd.appraisal.ear import verify_ear
 from attestd.appraisal.policy import Tier
 from attestd.errors import Refused
 from attestd.evidence.challenge import Challenger
+from attestd.protocol.messages import RuntimeList
 from attestd.protocol.reasons import Reason
 from attestd.services.attest import check_nonce
 from attestd.services.sweep import expire_silent
@@ -25,6 +26,7 @@ from attestd.store.tokens import TokenRecord
 from attestd_agent.lab.firmware import BootImage
 from attestd_pki.crl import verify_crl
 from softchip import GOOD_MAKER, UNKNOWN_MAKER, SoftChip
+from tpm_structures import ima_entry
 from world import Problem, World, golden_profile
 
 EVIL = BootImage().with_command_line("root=/dev/sda1 evil=1")
@@ -289,3 +291,46 @@ def test_a_restarted_verifier_hands_out_a_new_nonce_and_trust_goes_on(world: Wor
     assert refused.value.reason is Reason.NONCE_INVALID
     assert refused.value.nonce is not None
     check_nonce(restarted, chip.attest_request(refused.value.nonce))
+
+
+RUNTIME_POLICY = """
+runtime:
+  check: required
+  allow:
+    /bin/sh: ["sha256:{good}"]
+tiers:
+  runtime: warning
+"""
+
+
+def measure(chip: SoftChip, path: bytes, digest: bytes) -> bytes:
+    """Have the kernel measure a file; return the entry of its list."""
+    entry = ima_entry(path, file_digest=digest)
+    data = entry[4 + 20 + 4 + len(b"ima-ng") + 4 :]
+    chip.registers[10] = hashlib.sha256(chip.registers[10] + hashlib.sha256(data).digest()).digest()
+    return entry
+
+
+def test_a_runtime_warning_is_not_forgotten_with_the_next_good_file(world: World) -> None:
+    chip = SoftChip(world.now_s)
+    world.announce(chip)
+    aggregate = hashlib.sha256(b"".join(chip.registers[index] for index in range(10))).digest()
+    good = hashlib.sha256(b"a shell").digest()
+    world.activate(golden_profile(chip) + RUNTIME_POLICY.format(good=good.hex()))
+    listed = [measure(chip, b"boot_aggregate", aggregate), measure(chip, b"/bin/sh", good)]
+    enrolled = world.enrol(chip, runtime=RuntimeList(0, b"".join(listed)))
+    assert enrolled.state == "trusted"
+
+    listed.append(measure(chip, b"/bin/evil", bytes(32)))
+    warned = world.attest(
+        chip.attest_request(enrolled.next.nonce, pcrs=chip.values(), runtime=RuntimeList(2, listed[2]))
+    )
+    assert (warned.state, warned.findings[0].component) == ("suspect", "/bin/evil")
+
+    listed.append(measure(chip, b"/bin/sh", good))
+    with pytest.raises(Problem) as refused:
+        world.attest(chip.attest_request(warned.next.nonce, pcrs=chip.values(), runtime=RuntimeList(3, listed[3])))
+    assert refused.value.code == "runtime-needed"
+    whole = RuntimeList(0, b"".join(listed))
+    again = world.attest(chip.attest_request(warned.next.nonce, pcrs=chip.values(), runtime=whole))
+    assert again.state == "suspect"
