@@ -17,7 +17,7 @@ help: ## Show this list
 setup: ## Install what is missing (every other target does this by itself)
 	@.ci/setup
 
-demo: setup ## Show it all on this machine: verifier, software TPMs, an attack (KEEP=1 leaves it running)
+demo: setup ## Show it on this machine: a verifier, six machines with software TPMs (KEEP=1 goes on)
 	@$(VENV)/attestd demo $(if $(KEEP),--keep)
 
 test: check ## Run all checks, then all tests (ARGS="-k quote" chooses some)
@@ -31,7 +31,7 @@ check: setup docs-check ## Lint, formatting, types, architecture, shell scripts,
 	@for script in .ci/setup .ci/run; do bash -n $$script || exit 1; done
 	@if command -v shellcheck >/dev/null; then shellcheck .ci/setup .ci/run; fi
 
-bench: setup ## Measure against the targets of docs/performance.md; writes bench.json
+bench: setup ## Measure, as ratios to what this machine can do at best; writes bench.json (ARGS=--quick)
 	@$(VENV)/python tests/bench/run.py $(ARGS)
 
 fmt: setup ## Format the code, and mend what a tool can mend
