@@ -8,6 +8,7 @@ TPM 2.0 part 2, 12.2; names: part 1, 16.
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntFlag
+from functools import lru_cache
 from typing import Final, Literal
 
 from cryptography.hazmat.primitives import serialization
@@ -246,6 +247,22 @@ _READERS: Final[dict[int, tuple[Kind, Callable[[Cursor, str], _Parameters]]]] = 
 }
 
 
+_KEYS_REMEMBERED: Final = 16_384
+"""Keys that are ready for use, one to two KiB each. The memo is of pure functions: it can be slow or fast, never wrong."""
+
+
+@lru_cache(maxsize=_KEYS_REMEMBERED)
+def _rsa_key(exponent: int, modulus: bytes) -> RSAPublicKey:
+    return RSAPublicNumbers(exponent, int.from_bytes(modulus, "big")).public_key()
+
+
+@lru_cache(maxsize=_KEYS_REMEMBERED)
+def _ecc_key(curve: str, point: bytes) -> EllipticCurvePublicKey:
+    size = alg.COORDINATE_SIZES[curve]
+    x, y = int.from_bytes(point[:size], "big"), int.from_bytes(point[size:], "big")
+    return EllipticCurvePublicNumbers(x, y, alg.CURVES[curve]).public_key()
+
+
 def public_key(public: Public) -> RSAPublicKey | EllipticCurvePublicKey:
     """Return the key for signatures and encryption; a point is checked to be on its curve.
 
@@ -253,11 +270,9 @@ def public_key(public: Public) -> RSAPublicKey | EllipticCurvePublicKey:
     """
     try:
         if public.kind == "rsa":
-            return RSAPublicNumbers(public.exponent, int.from_bytes(public.unique, "big")).public_key()
+            return _rsa_key(public.exponent, public.unique)
         if public.curve is not None:
-            size = alg.COORDINATE_SIZES[public.curve]
-            x, y = int.from_bytes(public.unique[:size], "big"), int.from_bytes(public.unique[size:], "big")
-            return EllipticCurvePublicNumbers(x, y, alg.CURVES[public.curve]).public_key()
+            return _ecc_key(public.curve, public.unique)
     except ValueError as error:
         code: Literal["public-unique", "public-point"] = "public-unique" if public.kind == "rsa" else "public-point"
         raise Malformed(code, "the public area does not hold a usable key") from error

@@ -25,6 +25,7 @@ _SCHEMES: Final = {0x0014: "rsassa", 0x0016: "rsapss", 0x0018: "ecdsa"}
 """Schemes that can be verified here; ECDAA, SM2 and Schnorr are known to TPMs and refused."""
 _RSA_SIZES: Final = frozenset(bits // 8 for bits in alg.RSA_KEY_BITS)
 _MAX_SCALAR: Final = max(alg.COORDINATE_SIZES.values())
+_ECDSA: Final = {name: ec.ECDSA(digest) for name, digest in alg.SIGNING_HASHES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def verify_with_key(key: RSAPublicKey | ec.EllipticCurvePublicKey, signature: Si
         if isinstance(key, RSAPublicKey):
             key.verify(_octets(key, signature), message, _padding(signature, digest), digest)
         else:
-            key.verify(_der(key, signature), message, ec.ECDSA(digest))
+            key.verify(_der(key, signature), message, _ECDSA[signature.hash])
     except InvalidSignature:
         raise BadSignature("signature-invalid", "the signature does not fit the key and the message") from None
 
