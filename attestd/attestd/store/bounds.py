@@ -11,6 +11,10 @@ STATEMENT_MILLISECONDS: Final = 60_000
 """Longest statement on PostgreSQL: a listing over ten million rows ends within it, a forgotten cross join does not."""
 IDLE_MILLISECONDS: Final = 60_000
 """A transaction in which nothing happens for a minute holds locks for nobody."""
+WAL_PAGES: Final = 8_192
+"""Pages of SQLite's write-ahead log (32 MiB) before they are copied into the file: hot pages are copied once, not eight times."""
+CACHE_KIBIBYTES: Final = 65_536
+"""SQLite's page cache for each connection: the hot rows of 100,000 devices and the inner pages of the rest."""
 POOL_SIZE: Final = 8
 """Connections of each kind (reading, writing) in one process; PostgreSQL's default allows 100 in all."""
 POOL_SECONDS: Final = 10.0

@@ -142,6 +142,8 @@ def _sqlite_connect(query_only: str) -> Any:
             "synchronous=FULL",
             "foreign_keys=ON",
             "trusted_schema=OFF",
+            f"wal_autocheckpoint={bounds.WAL_PAGES}",
+            f"cache_size=-{bounds.CACHE_KIBIBYTES}",
             f"query_only={query_only}",
         ):
             connection.execute(f"PRAGMA {pragma}")
