@@ -144,10 +144,11 @@ STORAGE_ROOT_KEY: Final = _ecc(
     symmetric=_aes(128),
     scheme=_NULL,
     curve=CURVE_P256,
-    x=bytes(32),
-    y=bytes(32),
+    x=b"",
+    y=b"",
 )
-"""TCG TPM v2.0 Provisioning Guidance 1.0, 7.5.1: the ECC P-256 storage root key."""
+"""TCG TPM v2.0 Provisioning Guidance 1.0, 7.5.1: the ECC P-256 storage root key, with the empty unique that the providers for
+OpenSSL use for a parent named by its hierarchy, so that they find the parent of the device key."""
 
 # The scheme is left open, so that a TLS or IKE provider can use the key; the agent signs with ECDSA and SHA-256.
 DEVICE_KEY: Final = _ecc(

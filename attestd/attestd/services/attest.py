@@ -5,44 +5,33 @@ with the rest of its batch; a proof that changes more (a state, a log, a certifi
 own, so that its failure is nobody else's.
 """
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from attestd.appraisal.policy import Profile, Tier
+from attestd.appraisal.policy import Tier
 from attestd.appraisal.result import findings_for_device
 from attestd.changes.book import Admission, PolicyBook
 from attestd.errors import Refused
 from attestd.evidence.ak import check_attestation_key
-from attestd.evidence.prove import ProvedEvidence, gather
 from attestd.evidence.quote import (
     AuthenticQuote,
     Progress,
     authenticate_quote,
-    check_pcr_values,
     check_progress,
 )
-from attestd.evidence.types import EkIdentity
-from attestd.issuance.mint import Subject
 from attestd.lifecycle.table import MEANINGS, Event, State, move
 from attestd.protocol.binding import Purpose, qualifying_data
-from attestd.protocol.messages import PATH_ATTEST, Attested, AttestRequest, Next, PcrValue
+from attestd.protocol.messages import PATH_ATTEST, Attested, AttestRequest, Next
 from attestd.protocol.reasons import Reason
 from attestd.services import records
 from attestd.services.context import Verifier
-from attestd.services.issue import issue_certificate, withdraw
-from attestd.services.judge import Judgement, judge, remembered_pcrs
-from attestd.services.publish import refresh_crl
-from attestd.store import devices, log
-from attestd.store.devices import Move
-from attestd.store.errors import StaleState, StoreError
-from attestd.store.routine import AttestationRow, RoutineRow, RoutineUpdate, peek_routine, policy_head, store_routine
-from attestd.tpm.algorithms import DIGEST_SIZES
+from attestd.services.judge import judge
+from attestd.services.recall import recall
+from attestd.services.storing import Judged, Stored, store_all
+from attestd.store.errors import StoreError
+from attestd.store.routine import RoutineRow, peek_routine
 
-RENEW_SHARE = 3
-"""A certificate is renewed when less than a third of its life is left."""
 _RECORDED = frozenset(
     {
         Reason.TPM_CLOCK_BACKWARDS,
@@ -60,35 +49,6 @@ _RECORDED = frozenset(
 
 All come after steps 1 to 6, so a stranger, who has no such key, causes no write.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A proof that was authenticated and appraised, with everything that storing it needs."""
-
-    request: AttestRequest
-    row: RoutineRow
-    proved: ProvedEvidence
-    judgement: Judgement
-    before: State
-    after: State
-    event: Event
-    now: int
-
-    @property
-    def is_routine(self) -> bool:
-        """Whether nothing but the clock changes."""
-        return self.before is self.after is State.TRUSTED and not self.brings_log and not self.new_registers
-
-    @property
-    def brings_log(self) -> bool:
-        """Whether a boot log came along."""
-        return self.request.event_log is not None
-
-    @property
-    def new_registers(self) -> bool:
-        """Whether the registers differ from the last proof's."""
-        return self.proved.quote.pcr_digest != self.row.pcr_digest
 
 
 def check_nonce(verifier: Verifier, request: AttestRequest) -> None:
@@ -125,7 +85,7 @@ def _turn(verifier: Verifier, requests: Sequence[AttestRequest]) -> list[Atteste
     try:
         for _ in range(3):
             judged, book = _judge_all(verifier, requests, now)
-            stored = _store_all(verifier, judged, book)
+            stored = store_all(verifier, judged, book)
             if stored is not None:
                 return [_answer(verifier, outcome) for outcome in stored]
     except StoreError as error:
@@ -220,7 +180,7 @@ def _appraise(
     """Gather what the proof does not carry, and hold it against the active versions of the device's profile."""
     admission = book.admission(row.device_id, manufacturer=row.manufacturer or None, model=row.model)
     profiles = verifier.policy.profiles(book, admission.profile) if isinstance(admission, Admission) else ()
-    proved = _gather(verifier, connection, row, request, quote, profiles)
+    proved = recall(verifier, connection, row, request=request, quote=quote, profiles=profiles)
     judgement = judge(proved.evidence, profiles, log_digest=request.log, boots=verifier.boots, now=now)
     event = _EVENTS[judgement.result.tier] if isinstance(admission, Admission) else Event.WITHDRAWN
     before = State(row.state)
@@ -233,203 +193,6 @@ _EVENTS = {
     Tier.CONTRAINDICATED: Event.FAILED,
     Tier.NONE: Event.FAILED,
 }
-
-
-def _gather(
-    verifier: Verifier,
-    connection: Connection,
-    row: RoutineRow,
-    request: AttestRequest,
-    quote: AuthenticQuote,
-    profiles: Sequence[Profile],
-) -> ProvedEvidence:
-    """Return the evidence. A boot whose verdict is remembered is named by its log's digest and not looked at again."""
-    known = None
-    if request.event_log is None and request.runtime is None:
-        known = remembered_pcrs(profiles, log_digest=request.log, pcr_digest=quote.pcr_digest, boots=verifier.boots)
-    stored = None
-    if known is None:
-        stored = devices.load_evidence(connection, row.device_id)
-    pcrs = known or _registers(verifier, row, request, quote, stored)
-    event_log = None if known else _event_log(connection, request)
-    if (
-        request.runtime is not None
-        and request.runtime.offset
-        and row.profile_version not in {p.version for p in profiles}
-    ):
-        raise Refused(Reason.RUNTIME_NEEDED, "the earlier entries were judged by another version of the profile")
-    identity = EkIdentity(
-        device_id=row.device_id, manufacturer=row.manufacturer or "", model=row.model or "", certificate_sha256=None
-    )
-    return gather(
-        identity,
-        quote,
-        attest=request.quote.attest,
-        pcrs=pcrs,
-        bank=verifier.selection.bank,
-        event_log=event_log,
-        log_digest=request.log,
-        runtime=request.runtime,
-        continues=(stored.runtime_count, stored.runtime_value) if stored and not request.rebooted else (0, None),
-    )
-
-
-def _registers(
-    verifier: Verifier,
-    row: RoutineRow,
-    request: AttestRequest,
-    quote: AuthenticQuote,
-    stored: devices.EvidenceRecord | None,
-) -> tuple[tuple[int, bytes], ...]:
-    """Return the quoted registers: those that came along, or the last proof's if the quote is over the same values."""
-    if request.pcrs:
-        return check_pcr_values(quote, request.pcrs, verifier.selection)
-    if stored is None or row.pcr_digest != quote.pcr_digest:
-        raise Refused(Reason.PCR_VALUES_NEEDED)
-    size = DIGEST_SIZES[verifier.selection.bank]
-    parts = (stored.pcrs[at : at + size] for at in range(0, len(stored.pcrs), size))
-    kept = [PcrValue(index, value) for index, value in zip(verifier.selection.pcrs, parts, strict=False)]
-    try:
-        return check_pcr_values(quote, kept, verifier.selection)
-    except Refused as error:  # the database is believed as far as the quote goes, and no further
-        raise Refused(Reason.PCR_VALUES_NEEDED, f"what is stored: {error}") from None
-
-
-def _event_log(connection: Connection, request: AttestRequest) -> bytes:
-    """Return the boot log, sent or kept. Raises `Refused` (log-malformed when it is not the one named, log-needed)."""
-    if request.event_log is not None:
-        if hashlib.sha256(request.event_log).digest() != request.log:
-            raise Refused(Reason.LOG_MALFORMED, "not the log whose digest is named")
-        return request.event_log
-    kept = log.get_event_log(connection, request.log)
-    if kept is None:
-        raise Refused(Reason.LOG_NEEDED)
-    return kept
-
-
-# --- Storing ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A proof that is durable, and the certificate chain if a new one was issued."""
-
-    judged: Judged
-    chain: tuple[bytes, ...] = ()
-
-
-def _store_all(
-    verifier: Verifier, judged: Sequence[Judged | Refused], book: PolicyBook
-) -> list[Stored | Refused] | None:
-    """Store a turn; None when the policy changed since it was judged, and nothing was stored."""
-    routine = [one for one in judged if isinstance(one, Judged) and one.is_routine and not _renewal_due(verifier, one)]
-    lost: frozenset[str] = frozenset()
-    if routine:
-        with verifier.store.write() as connection:
-            if policy_head(connection) != book.sequence:
-                return None
-            lost = store_routine(connection, [_update(one) for one in routine], [_row(one) for one in routine])
-    quick = {id(one) for one in routine}
-    return [
-        one
-        if isinstance(one, Refused)
-        else (Refused(Reason.REPLAYED) if one.row.device_id in lost else Stored(one))
-        if id(one) in quick
-        else _store_alone(verifier, one, book)
-        for one in judged
-    ]
-
-
-def _store_alone(verifier: Verifier, judged: Judged, book: PolicyBook) -> Stored | Refused:
-    """Store a proof that changes more than the clock, with all that it changes, in its own transaction."""
-    device_id = judged.row.device_id
-    chain: tuple[bytes, ...] = ()
-    withdrawn = False
-    try:
-        with verifier.store.write() as connection:
-            if policy_head(connection) != book.sequence:
-                return Refused(Reason.POLICY_CHANGED, retry_after=1)
-            if judged.request.event_log is not None:
-                log.put_event_log(connection, judged.request.event_log, now=judged.now)
-            if store_routine(connection, [_update(judged)], [_row(judged)]):
-                return Refused(Reason.REPLAYED)
-            if judged.new_registers or judged.proved.evidence.runtime is not None:
-                devices.store_evidence(connection, records.evidence_record(device_id, judged.proved, judged.judgement))
-            if judged.after is not judged.before:
-                devices.move_state(connection, _move(judged), version=judged.row.version, deadline=_deadline(judged))
-            if not MEANINGS[judged.after].keeps:
-                withdrawn = withdraw(connection, device_id, now=judged.now, reason="privilegeWithdrawn")
-            elif judged.after is State.TRUSTED and _renewal_due(verifier, judged):
-                chain = issue_certificate(
-                    verifier, connection, judged.judgement.result, subject=_subject(judged.row), now=judged.now
-                )
-    except StaleState:
-        return Refused(Reason.SERVER_BUSY, "the device's state changed meanwhile", retry_after=1)
-    except Refused as refused:
-        return refused
-    if withdrawn:
-        refresh_crl(verifier)
-    return Stored(judged, chain)
-
-
-def _subject(row: RoutineRow) -> Subject:
-    return Subject(row.device_id, row.ak_name, row.device_key_spki, row.vpn_keys)
-
-
-def _renewal_due(verifier: Verifier, judged: Judged) -> bool:
-    ends = judged.row.certificate_not_after
-    return ends is None or ends - judged.now < verifier.timing.certificate * 1000 // RENEW_SHARE
-
-
-def _deadline(judged: Judged) -> int | None:
-    if not MEANINGS[judged.after].keeps:
-        return None
-    return judged.now + records.timing_of(judged.judgement)[1] * 1000
-
-
-def _update(judged: Judged) -> RoutineUpdate:
-    clock, result = judged.proved.quote.clock, judged.judgement.result
-    return RoutineUpdate(
-        device_id=judged.row.device_id,
-        version=judged.row.version,
-        previous_attestation=judged.row.last_attestation,
-        deadline=_deadline(judged),
-        reset_count=clock.reset_count,
-        restart_count=clock.restart_count,
-        clock=clock.clock,
-        pcr_digest=judged.proved.quote.pcr_digest,
-        log_digest=judged.request.log,
-        tier=result.tier.name.lower(),
-        vector=records.vector_bytes(result.vector),
-        profile=result.profile,
-        profile_version=result.profile_version,
-        appraised_at=judged.now,
-        interval=records.timing_of(judged.judgement)[0],
-    )
-
-
-def _row(judged: Judged) -> AttestationRow:
-    return records.attestation_row(
-        judged.row.device_id,
-        judged.proved,
-        judged.judgement,
-        state=judged.after,
-        kind="attest",
-        signed=judged.request.quote,
-        nonce=judged.request.nonce,
-        now=judged.now,
-    )
-
-
-def _move(judged: Judged) -> Move:
-    return records.move_record(
-        judged.row.device_id,
-        judged.before,
-        judged.after,
-        event=judged.event,
-        judged=judged.judgement,
-        now=judged.now,
-    )
 
 
 # --- Answering --------------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ class RoutineRow:
     device_key_spki: bytes
     vpn_keys: KeyPairs
     tpm_firmware: int | None
+    ek_certificate_sha256: bytes | None
     manufacturer: str | None
     model: str | None
     certificate_not_after: int | None
@@ -101,7 +102,8 @@ _HEAD: Final = "SELECT coalesce(max(sequence), 0) FROM change WHERE applied_at I
 
 _SELECT: Final = f"""
 SELECT s.device_id, d.ak_public, d.ak_name, d.device_key_name, d.device_key_spki, d.vpn_keys, d.tpm_firmware,
-       d.manufacturer, d.model, d.certificate_not_after, s.state, s.since, s.deadline, s.reset_count, s.restart_count,
+       d.ek_certificate_sha256, d.manufacturer, d.model, d.certificate_not_after, s.state, s.since, s.deadline,
+       s.reset_count, s.restart_count,
        s.clock, s.pcr_digest, s.log_digest, s.tier, s.vector, s.profile, s.profile_version, s.appraised_at, s.interval,
        s.version, s.last_attestation, ({_HEAD})
 FROM device_state s JOIN device d ON d.device_id = s.device_id

@@ -1,0 +1,179 @@
+"""Make proofs durable: what changes nothing but the clock shares one transaction, everything else has its own.
+
+Assumes proofs that were authenticated and appraised. A proof is stored whole or not at all, and only if nothing moved since it
+was judged: not the device's row, not the policy.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from attestd.changes.book import PolicyBook
+from attestd.errors import Refused
+from attestd.evidence.prove import ProvedEvidence
+from attestd.issuance.mint import Subject
+from attestd.lifecycle.table import MEANINGS, Event, State
+from attestd.protocol.messages import AttestRequest
+from attestd.protocol.reasons import Reason
+from attestd.services import records
+from attestd.services.context import Verifier
+from attestd.services.issue import issue_certificate, withdraw
+from attestd.services.judge import Judgement
+from attestd.services.publish import refresh_crl
+from attestd.store import devices, log
+from attestd.store.devices import Move
+from attestd.store.errors import StaleState
+from attestd.store.routine import AttestationRow, RoutineRow, RoutineUpdate, policy_head, store_routine
+
+RENEW_SHARE = 3
+"""A certificate is renewed when less than a third of its life is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A proof that was authenticated and appraised, with everything that storing it needs."""
+
+    request: AttestRequest
+    row: RoutineRow
+    proved: ProvedEvidence
+    judgement: Judgement
+    before: State
+    after: State
+    event: Event
+    now: int
+
+    @property
+    def is_routine(self) -> bool:
+        """Whether nothing but the clock changes."""
+        return self.before is self.after is State.TRUSTED and not self.brings_log and not self.new_registers
+
+    @property
+    def brings_log(self) -> bool:
+        """Whether a boot log came along."""
+        return self.request.event_log is not None
+
+    @property
+    def new_registers(self) -> bool:
+        """Whether the registers differ from the last proof's."""
+        return self.proved.quote.pcr_digest != self.row.pcr_digest
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A proof that is durable, and the certificate chain if a new one was issued."""
+
+    judged: Judged
+    chain: tuple[bytes, ...] = ()
+
+
+def store_all(
+    verifier: Verifier, judged: Sequence[Judged | Refused], book: PolicyBook
+) -> list[Stored | Refused] | None:
+    """Store a turn; None when the policy changed since it was judged, and nothing was stored."""
+    routine = [one for one in judged if isinstance(one, Judged) and one.is_routine and not _renewal_due(verifier, one)]
+    lost: frozenset[str] = frozenset()
+    if routine:
+        with verifier.store.write() as connection:
+            if policy_head(connection) != book.sequence:
+                return None
+            lost = store_routine(connection, [_update(one) for one in routine], [_row(one) for one in routine])
+    quick = {id(one) for one in routine}
+    return [
+        one
+        if isinstance(one, Refused)
+        else (Refused(Reason.REPLAYED) if one.row.device_id in lost else Stored(one))
+        if id(one) in quick
+        else _store_alone(verifier, one, book)
+        for one in judged
+    ]
+
+
+def _store_alone(verifier: Verifier, judged: Judged, book: PolicyBook) -> Stored | Refused:
+    """Store a proof that changes more than the clock, with all that it changes, in its own transaction."""
+    device_id = judged.row.device_id
+    chain: tuple[bytes, ...] = ()
+    withdrawn = False
+    try:
+        with verifier.store.write() as connection:
+            if policy_head(connection) != book.sequence:
+                return Refused(Reason.POLICY_CHANGED, retry_after=1)
+            if judged.request.event_log is not None:
+                log.put_event_log(connection, judged.request.event_log, now=judged.now)
+            if store_routine(connection, [_update(judged)], [_row(judged)]):
+                return Refused(Reason.REPLAYED)
+            if judged.new_registers or judged.proved.evidence.runtime is not None:
+                devices.store_evidence(connection, records.evidence_record(device_id, judged.proved, judged.judgement))
+            if judged.after is not judged.before:
+                devices.move_state(connection, _move(judged), version=judged.row.version, deadline=_deadline(judged))
+            if not MEANINGS[judged.after].keeps:
+                withdrawn = withdraw(connection, device_id, now=judged.now, reason="privilegeWithdrawn")
+            elif judged.after is State.TRUSTED and _renewal_due(verifier, judged):
+                chain = issue_certificate(
+                    verifier, connection, judged.judgement.result, subject=_subject(judged.row), now=judged.now
+                )
+    except StaleState:
+        return Refused(Reason.SERVER_BUSY, "the device's state changed meanwhile", retry_after=1)
+    except Refused as refused:
+        return refused
+    if withdrawn:
+        refresh_crl(verifier)
+    return Stored(judged, chain)
+
+
+def _subject(row: RoutineRow) -> Subject:
+    return Subject(row.device_id, row.ak_name, row.device_key_spki, row.vpn_keys)
+
+
+def _renewal_due(verifier: Verifier, judged: Judged) -> bool:
+    ends = judged.row.certificate_not_after
+    return ends is None or ends - judged.now < verifier.timing.certificate * 1000 // RENEW_SHARE
+
+
+def _deadline(judged: Judged) -> int | None:
+    if not MEANINGS[judged.after].keeps:
+        return None
+    return judged.now + records.timing_of(judged.judgement)[1] * 1000
+
+
+def _update(judged: Judged) -> RoutineUpdate:
+    clock, result = judged.proved.quote.clock, judged.judgement.result
+    return RoutineUpdate(
+        device_id=judged.row.device_id,
+        version=judged.row.version,
+        previous_attestation=judged.row.last_attestation,
+        deadline=_deadline(judged),
+        reset_count=clock.reset_count,
+        restart_count=clock.restart_count,
+        clock=clock.clock,
+        pcr_digest=judged.proved.quote.pcr_digest,
+        log_digest=judged.request.log,
+        tier=result.tier.name.lower(),
+        vector=records.vector_bytes(result.vector),
+        profile=result.profile,
+        profile_version=result.profile_version,
+        appraised_at=judged.now,
+        interval=records.timing_of(judged.judgement)[0],
+    )
+
+
+def _row(judged: Judged) -> AttestationRow:
+    return records.attestation_row(
+        judged.row.device_id,
+        judged.proved,
+        judged.judgement,
+        state=judged.after,
+        kind="attest",
+        signed=judged.request.quote,
+        nonce=judged.request.nonce,
+        now=judged.now,
+    )
+
+
+def _move(judged: Judged) -> Move:
+    return records.move_record(
+        judged.row.device_id,
+        judged.before,
+        judged.after,
+        event=judged.event,
+        judged=judged.judgement,
+        now=judged.now,
+    )
