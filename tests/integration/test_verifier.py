@@ -334,3 +334,28 @@ def test_a_runtime_warning_is_not_forgotten_with_the_next_good_file(world: World
     whole = RuntimeList(0, b"".join(listed))
     again = world.attest(chip.attest_request(warned.next.nonce, pcrs=chip.values(), runtime=whole))
     assert again.state == "suspect"
+
+
+def test_a_proof_without_a_runtime_part_says_that_nothing_new_ran(world: World) -> None:
+    chip = SoftChip(world.now_s)
+    world.announce(chip)
+    aggregate = hashlib.sha256(b"".join(chip.registers[index] for index in range(10))).digest()
+    good = hashlib.sha256(b"a shell").digest()
+    world.activate(golden_profile(chip) + RUNTIME_POLICY.format(good=good.hex()))
+    listed = measure(chip, b"boot_aggregate", aggregate) + measure(chip, b"/bin/sh", good)
+    enrolled = world.enrol(chip, runtime=RuntimeList(0, listed))
+    first = world.attest(chip.attest_request(enrolled.next.nonce))
+    assert first.state == "trusted"
+    measure(chip, b"/bin/evil", bytes(32))
+    with pytest.raises(Problem) as refused:
+        world.attest(chip.attest_request(first.next.nonce, pcrs=chip.values()))
+    assert refused.value.code == "evidence-refused"
+
+
+def test_the_hardware_stays_vouched_for_after_the_enrolment(world: World, chip: SoftChip) -> None:
+    def hardware(token: str) -> int:
+        claims = jwt.decode(token, options={"verify_signature": False})
+        return int(claims["submods"]["platform"]["ear_trustworthiness_vector"]["hardware"])
+
+    enrolled = world.enrol(chip)
+    assert hardware(world.attest(chip.attest_request(enrolled.next.nonce)).result) == hardware(enrolled.result) == 2
