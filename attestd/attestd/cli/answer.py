@@ -12,6 +12,7 @@ from attestd.cli.text import plain
 if TYPE_CHECKING:
     from rich.console import Console
 
+_PIPE_WIDTH = 1_000
 STYLES = {
     "trusted": "green",
     "admitted": "cyan",
@@ -28,7 +29,10 @@ def console(*, stderr: bool = False) -> "Console":
     """Return a console that colours nothing by itself."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=True, stderr=stderr)
+    made = Console(highlight=False, soft_wrap=True, stderr=stderr)
+    if not made.is_terminal:
+        made.width = _PIPE_WIDTH  # for grep and files: one row, one line
+    return made
 
 
 def answer(document: Any, render: Callable[["Console"], None], *, as_json: bool) -> None:

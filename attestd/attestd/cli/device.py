@@ -8,7 +8,7 @@ from attestd.cli import decision
 from attestd.cli.answer import answer, show_fields, show_line, show_table
 from attestd.cli.options import Directory, Json, Key
 from attestd.cli.session import load, opened_at, verifier_of
-from attestd.cli.text import moment, plain, span
+from attestd.cli.text import maker, moment, plain, span
 
 if TYPE_CHECKING:
     from attestd.services.custody import Moved
@@ -69,7 +69,16 @@ def _row(device: "DeviceSummary", now: int) -> tuple[object, ...]:
     profile = None if device.profile is None else f"{device.profile} v{device.profile_version}"
     proved = None if device.appraised_at is None else f"{span((now - device.appraised_at) / 1000)} ago"
     held = span((now - device.since) / 1000)
-    return device.device_id[:12], device.name, device.site, device.state, held, proved, profile, device.manufacturer
+    return (
+        device.device_id[:12],
+        device.name,
+        device.site,
+        device.state,
+        held,
+        proved,
+        profile,
+        maker(device.manufacturer),
+    )
 
 
 def _document(device: "DeviceSummary") -> dict[str, Any]:
@@ -107,17 +116,12 @@ def history(
     as_json: Json = False,
 ) -> None:
     """Show how a device came to its state: every move, its cause, and who or what made it. Latest first."""
-    from attestd.cli.record import cause_text
     from attestd.services import custody
     from attestd.store import log
 
     with opened_at(directory) as store, store.read() as connection:
         device_id = custody.find(connection, device).device_id
         moves = log.list_transitions(connection, device_id=device_id, limit=limit)
-    columns = ("time", "from", "to", "event", "by", "cause")
-    rows = [
-        (moment(one.at), one.from_state, one.to_state, one.event, one.actor, cause_text(one.cause)) for one in moves
-    ]
     document = [
         {
             "at": one.at // 1000,
@@ -131,9 +135,20 @@ def history(
     ]
     answer(
         {"device_id": device_id, "history": document},
-        lambda console: show_table(console, columns, rows, empty="Nothing happened yet."),
+        lambda console: _show_history(console, moves),
         as_json=as_json,
     )
+
+
+def _show_history(console: Any, moves: Any) -> None:
+    from attestd.cli.record import cause_text
+
+    for one in moves:
+        way = f"{one.from_state} → {one.to_state}" if one.from_state else f"new → {one.to_state}"
+        show_line(console, f"{moment(one.at)}  {way:24} {one.event} by {one.actor}")
+        cause = cause_text(one.cause)
+        if cause:
+            show_line(console, f"                      {cause}", style="dim")
 
 
 # --- Decisions ------------------------------------------------------------------------------------------------------

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from attestd.cli.answer import show_fields, show_line
-from attestd.cli.record import cause_text, finding_text
-from attestd.cli.text import moment, plain
+from attestd.cli.record import cause_text, finding_lines
+from attestd.cli.text import maker, moment
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -104,13 +104,10 @@ def show(console: "Console", found: Dossier) -> None:
             ("state", state.state),
             ("", meaning.text),
             ("since", moment(state.since)),
-            (
-                "until",
-                f"{moment(state.deadline)} unless it proves itself again" if state.deadline and meaning.keeps else None,
-            ),
+            *((("until", f"{moment(state.deadline)} unless it proves itself again"),) if state.deadline else ()),
             ("profile", profile),
             ("last proof", f"{moment(state.appraised_at)}, {state.tier}"),
-            ("TPM", f"{device.manufacturer or 'unknown maker'} {device.model or ''}".rstrip()),
+            ("TPM", f"{maker(device.manufacturer)} {device.model or ''}".rstrip()),
             *(("", f"note: {text}") for text in device.ek_deviations),
             *((f"label {name}", text) for name, text in device.labels),
             ("certificate", _certificate(found)),
@@ -144,11 +141,12 @@ def _show_cause(console: "Console", found: Dossier) -> None:
     show_line(console, f"Why: {move.event} by {move.actor}, {moment(move.at)}", style="bold")
     cause = move.cause if isinstance(move.cause, dict) else {}
     for finding in cause.get("findings") or ():
-        show_line(console, f"  {plain(finding_text(finding))}")
-        if isinstance(finding, dict) and finding.get("expected"):
-            show_line(console, f"    expected {plain(finding['expected'])}", style="dim")
-    rest = cause_text({name: value for name, value in cause.items() if name != "findings"})
-    if rest:
-        show_line(console, f"  {rest}")
+        first, *rest = finding_lines(finding)
+        show_line(console, f"  {first}")
+        for line in rest:
+            show_line(console, f"  {line}", style="dim")
+    told = cause_text({name: value for name, value in cause.items() if name != "findings"})
+    if told:
+        show_line(console, f"  {told}")
     for refusal in found.refusals:
         show_line(console, f"  refused {moment(refusal.at)}: {refusal.code} {cause_text(refusal.detail)}", style="dim")

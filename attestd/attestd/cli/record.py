@@ -25,12 +25,12 @@ def log(
     ] = None,
     since: Annotated[str, typer.Option(help="How far back: 90s, 15m, 12h, 30d.")] = "24h",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as things happen, until Ctrl-C.")] = False,
-    routine: Annotated[bool, typer.Option("--routine", help="Also routine proofs that changed nothing.")] = False,
+    routine: Annotated[bool, typer.Option("--routine", help="Also every proof, whatever came of it.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="The latest so many.")] = 200,
     directory: Directory = None,
     as_json: Json = False,
 ) -> None:
-    """Show transitions, refusals and attestations of the fleet or of one device. With --json one object on each line."""
+    """Show changes of state and refusals, of the fleet or of one device, latest last. With --json one object on each line."""
     from attestd import clock
     from attestd.services import custody
 
@@ -59,7 +59,8 @@ def _entries(store: "Store", device_id: str | None, begin: int, *, routine: bool
     """Return what happened since `begin` (milliseconds), by time."""
     with store.read() as connection:
         found = [*_transitions(connection, device_id, begin), *_refusals(connection, device_id, begin)]
-        found += _attestations(connection, device_id, begin, routine=routine)
+        if routine:
+            found += _attestations(connection, device_id, begin)
     return sorted(found, key=lambda entry: (entry["at_ms"], entry["kind"], entry["id"]))
 
 
@@ -108,7 +109,7 @@ def _refusals(connection: Any, device_id: str | None, begin: int) -> Iterator[di
         }
 
 
-def _attestations(connection: Any, device_id: str | None, begin: int, *, routine: bool) -> Iterator[dict[str, Any]]:
+def _attestations(connection: Any, device_id: str | None, begin: int) -> Iterator[dict[str, Any]]:
     from attestd.store import log as rows
 
     if device_id is None:
@@ -116,19 +117,18 @@ def _attestations(connection: Any, device_id: str | None, begin: int, *, routine
     else:
         found = _paged(lambda c, **page: rows.list_attestations(c, device_id, **page), connection, begin)
     for row in found:
-        if routine or row.kind != "attest" or row.findings:
-            yield {
-                "kind": "attestation",
-                "id": row.id,
-                "at_ms": row.at,
-                "device_id": row.device_id,
-                "proof": row.kind,
-                "tier": row.tier,
-                "state": row.state,
-                "profile": row.profile,
-                "profile_version": row.profile_version,
-                "findings": row.findings,
-            }
+        yield {
+            "kind": "attestation",
+            "id": row.id,
+            "at_ms": row.at,
+            "device_id": row.device_id,
+            "proof": row.kind,
+            "tier": row.tier,
+            "state": row.state,
+            "profile": row.profile,
+            "profile_version": row.profile_version,
+            "findings": row.findings,
+        }
 
 
 def _print(entries: list[dict[str, Any]], seen: set[tuple[str, int]], *, as_json: bool) -> None:
@@ -151,45 +151,51 @@ def _print(entries: list[dict[str, Any]], seen: set[tuple[str, int]], *, as_json
 def _line(entry: dict[str, Any]) -> tuple[str, str]:
     """Return the word that matters and the rest of the line."""
     if entry["kind"] == "transition":
-        came = f"from {entry['from']}" if entry["from"] else "new"
-        return entry["to"], plain(f"{came}, {entry['event']} by {entry['actor']} {cause_text(entry['cause'])}".rstrip())
+        came = f"was {entry['from']}" if entry["from"] else "new"
+        return entry["to"], plain(
+            f"{came}: {entry['event']} by {entry['actor']}  {cause_text(entry['cause'])}".rstrip()
+        )
     if entry["kind"] == "refusal":
-        return "refused", plain(f"{entry['code']} at {entry['route']} {cause_text(entry['detail'])}".rstrip())
+        return "refused", plain(f"{entry['code']}  {cause_text(entry['detail'])}".rstrip())
     profile = f"{entry['profile']} v{entry['profile_version']}" if entry["profile"] else "no profile"
-    return entry["tier"], plain(
-        f"{entry['proof']} proof, {profile} {cause_text({'findings': entry['findings']})}".rstrip()
-    )
+    said = cause_text({"findings": entry["findings"]})
+    return entry["tier"], plain(f"{entry['proof']} proof, {profile}  {said}".rstrip())
 
 
 def cause_text(cause: Any) -> str:
-    """Return a stored cause as one line for people: the first findings, else names and values."""
+    """Return a stored cause as one line for people: what failed and where, else names and values."""
     if not isinstance(cause, dict):
         return "" if cause is None else plain(cause)
-    parts = [plain(finding_text(one)) for one in (cause.get("findings") or ())[:_FINDINGS]]
-    more = len(cause.get("findings") or ()) - len(parts)
-    if more > 0:
-        parts.append(f"and {more} more")
+    findings = [one for one in cause.get("findings") or () if isinstance(one, dict)]
+    if findings:
+        shown = "; ".join(plain(_brief(one)) for one in findings[:_FINDINGS])
+        return shown if len(findings) <= _FINDINGS else f"{shown}; and {len(findings) - _FINDINGS} more"
     hidden = {"findings", "profile", "version"}
-    parts += [
+    return "; ".join(
         f"{name}: {plain(value)}" for name, value in cause.items() if name not in hidden and value not in (None, "")
-    ]
-    return "; ".join(parts)
+    )
 
 
-def finding_text(finding: Any) -> str:
-    """Return one stored finding: code, claim, component, where, and what was measured."""
-    if not isinstance(finding, dict):
-        return str(finding)
-    text = " ".join(str(finding[name]) for name in ("code", "claim") if finding.get(name))
-    if finding.get("component"):
-        text += f" “{finding['component']}”"
-    where = [
+def _brief(finding: dict[str, Any]) -> str:
+    return " ".join(str(finding[name]) for name in ("code", "claim") if finding.get(name)) + _place(finding)
+
+
+def _place(finding: dict[str, Any]) -> str:
+    words = [
         f"{word} {finding[name]}"
         for name, word in (("pcr", "PCR"), ("event", "event"))
         if finding.get(name) is not None
     ]
-    if where:
-        text += f" ({', '.join(where)})"
-    if finding.get("actual"):
-        text += f", measured {finding['actual']}"
-    return text
+    return f" ({', '.join(words)})" if words else ""
+
+
+def finding_lines(finding: Any) -> tuple[str, ...]:
+    """Return one stored finding in full: what failed and where, the component, what was expected and what was measured."""
+    if not isinstance(finding, dict):
+        return (plain(finding),)
+    lines = [_brief(finding)]
+    component, actual = str(finding.get("component") or ""), str(finding.get("actual") or "")
+    lines += [f"  {component}"] if component and component != finding.get("claim") else []
+    lines += [f"  expected {finding['expected']}"] if finding.get("expected") else []
+    lines += [f"  measured {actual}"] if actual and actual != component else []
+    return tuple(plain(line) for line in lines)

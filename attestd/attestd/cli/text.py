@@ -39,3 +39,13 @@ def span(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{int(seconds // size)} {unit}"
     return f"{int(seconds)} s"
+
+
+def maker(code: str | None) -> str:
+    """Return a TPM maker's code as its letters: `id:49465800` is IFX (TCG TPM Vendor ID Registry)."""
+    digits = (code or "").removeprefix("id:")
+    try:
+        letters = bytes.fromhex(digits).rstrip(b"\0 ").decode("ascii")
+    except ValueError:
+        letters = ""
+    return letters if letters and letters.isprintable() else plain(code or "unknown maker")
