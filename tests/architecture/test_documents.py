@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from architecture import documents
+from attestd.protocol.reasons import Reason
+from attestd_agent import machine
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -55,6 +57,24 @@ def test_sections_that_are_linked_exist(path: Path) -> None:
             missing.append(f"{file}#{anchor}")
 
     assert missing == []
+
+
+ROWS = {
+    "repeats at once": {"repeat", "_over_another_nonce"},
+    "drops what it has": {"_renew", "_over_another_nonce"},
+    "waits for `Retry-After`": {"_patiently"},
+    "asks again seldom": {"_rarely"},
+}
+"""Words of a row of "Repeating" → what the agent's table of dispositions calls it."""
+
+
+@pytest.mark.parametrize("words", ROWS)
+def test_the_agent_repeats_as_the_protocol_says(words: str) -> None:
+    section = (ROOT / "docs/protocol.md").read_text().split("## Repeating")[1].split("## Bounds")[0]
+    (row,) = (line for line in section.splitlines() if words in line)
+    said = set(re.findall(r"`([a-z-]+)`", row.split(" | ")[0])) & {reason.value for reason in Reason}
+
+    assert said == {str(code) for code, does in machine.DISPOSITIONS.items() if does.__name__ in ROWS[words]}
 
 
 def _anchor(heading: str) -> str:
