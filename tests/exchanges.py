@@ -5,8 +5,10 @@ attacks: the reason code is the expected one, nothing that the verifier believes
 refusal is recorded exactly where the caller had proved its TPM, and the answer holds no expected value.
 """
 
+import base64
 import json
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -15,6 +17,8 @@ from attestd.protocol import codec
 from attestd.protocol.binding import Purpose
 from attestd.protocol.messages import Attested, Enrolled, EnrolProof
 from attestd.protocol.reasons import PROBLEM_TYPE_PREFIX, PROBLEMS, Reason
+from attestd.services.context import Verifier
+from attestd.services.sweep import expire_silent
 from softchip import SoftChip
 from world import Problem, World
 
@@ -54,13 +58,19 @@ _FINDING = frozenset({"code", "claim", "component", "expected", "pcr", "event"})
 _DIGEST = re.compile(r"[0-9a-fA-F]{20,}|[A-Za-z0-9+/_-]{40,}")
 
 
+_SWEEP = threading.Lock()
+
+
+def expire_between_attacks(verifier: Verifier) -> tuple[str, ...]:
+    """Do what the verifier's sweep does, but never while an attack is being observed: a neighbour's silence is no change by it."""
+    with _SWEEP:
+        return expire_silent(verifier)
+
+
 def snapshot(world: World) -> dict[str, list[tuple[Any, ...]]]:
     """Return every row of every table in TABLES."""
     with world.verifier.store.read() as connection:
-        return {
-            table: [tuple(row) for row in connection.exec_driver_sql(f"SELECT * FROM {table}")]
-            for table in TABLES
-        }
+        return {table: [tuple(row) for row in connection.exec_driver_sql(f"SELECT * FROM {table}")] for table in TABLES}
 
 
 def refusals(world: World, device_id: str | None = None) -> list[str]:
@@ -89,26 +99,34 @@ def refused(
 ) -> Problem:
     """Make a call, hold the rule for all attacks against its refusal, and return that.
 
-    `recorded` is the id of the device that had proved its TPM, under which one refusal must be recorded now; without it none may be.
+    `recorded` is the id of the device that had proved its TPM: one refusal must be recorded under it now; without it, none.
     `changes` says that this refusal is an appraisal's verdict: the proof was accepted as evidence and ended trust.
     """
     world.verifier.refusals._items.clear()  # else the second refusal of a kind within ten seconds is not recorded
-    before, told = snapshot(world), refusals(world)
-    try:
-        answer = call()
-    except Problem as problem:
-        found = problem
-    else:
-        raise AssertionError(f"not refused: {answer!r}"[:300])
+    with _SWEEP:
+        before, told = snapshot(world), refusals(world)
+        found = _problem(call)
+        after, added = snapshot(world), refusals(world)[len(told) :]
     assert found.code == reason.value
-    if not changes:
-        after = snapshot(world)
-        assert [table for table in TABLES if after[table] != before[table]] == []
-    added = refusals(world)[len(told) :]
+    assert changes or [table for table in TABLES if after[table] != before[table]] == []
     assert added == ([reason.value] if recorded is not None else [])
     assert recorded is None or refusals(world, recorded)[-1:] == [reason.value]
     assert holds_no_expected_value(found.document), found.document
     return found
+
+
+def _problem(call: Callable[[], object]) -> Problem:
+    try:
+        answer = call()
+    except Problem as problem:
+        return problem
+    raise AssertionError(f"not refused: {answer!r}"[:300])
+
+
+def nonce_in(problem: Problem) -> bytes:
+    """Return the nonce that a problem document offers for another try."""
+    told = str(problem.document["nonce"])
+    return base64.urlsafe_b64decode(told + "=" * (-len(told) % 4))
 
 
 class Exchange(Protocol):

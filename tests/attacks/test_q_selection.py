@@ -112,9 +112,7 @@ def test_q04_bank_that_nobody_asked_for_is_refused(exchange: Exchange, bank: int
 def test_q04_bank_that_was_never_extended_is_refused(exchange: Exchange) -> None:
     honest = dict(exchange.chip.registers)
     exchange.chip.registers = {index: bytes(32) for index in range(24)}
-    exchange.refuse(
-        Reason.PCR_BANK_INACTIVE, quote=exchange.chip.quote(exchange.bound()), pcrs=exchange.chip.values()
-    )
+    exchange.refuse(Reason.PCR_BANK_INACTIVE, quote=exchange.chip.quote(exchange.bound()), pcrs=exchange.chip.values())
     exchange.chip.registers = honest
     assert exchange.send().state == "trusted"
 
@@ -123,9 +121,7 @@ def test_q04_bank_that_the_operating_system_alone_extended_is_refused(exchange: 
     """Register 8 to 14 look healthy; what booted them is not measured in this bank."""
     honest = dict(exchange.chip.registers)
     exchange.chip.registers = {index: bytes(32) if index < 8 else honest[index] for index in range(24)}
-    exchange.refuse(
-        Reason.PCR_BANK_INACTIVE, quote=exchange.chip.quote(exchange.bound()), pcrs=exchange.chip.values()
-    )
+    exchange.refuse(Reason.PCR_BANK_INACTIVE, quote=exchange.chip.quote(exchange.bound()), pcrs=exchange.chip.values())
     exchange.chip.registers = honest
     assert exchange.send().state == "trusted"
 
@@ -208,9 +204,7 @@ def test_q05_good_values_beside_the_quote_of_a_bad_boot_decide_nothing(exchange:
     assert exchange.send().state == "trusted"
 
 
-def test_q05_registers_that_moved_and_were_not_sent_are_asked_for(
-    world: World, chip: Callable[..., SoftChip]
-) -> None:
+def test_q05_registers_that_moved_and_were_not_sent_are_asked_for(world: World, chip: Callable[..., SoftChip]) -> None:
     routine = Attestation(world, chip())
     honest = dict(routine.chip.registers)
     routine.chip.registers[4] = bytes(31) + b"\1"
@@ -219,9 +213,7 @@ def test_q05_registers_that_moved_and_were_not_sent_are_asked_for(
     assert routine.send(pcrs=()).state == "trusted"
 
 
-def test_q05_stored_values_that_do_not_fit_the_quote_are_asked_for(
-    world: World, chip: Callable[..., SoftChip]
-) -> None:
+def test_q05_stored_values_that_do_not_fit_the_quote_are_asked_for(world: World, chip: Callable[..., SoftChip]) -> None:
     """Whoever writes good values into the database still does not get them past the quote."""
     routine = Attestation(world, chip())
     world.verifier.boots._items.clear()

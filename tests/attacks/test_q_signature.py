@@ -114,9 +114,7 @@ def test_q08_valid_signature_of_another_kind_of_key_is_refused(exchange: Exchang
 def test_q08_valid_signature_by_another_key_of_the_same_kind_is_refused(exchange: Exchange) -> None:
     stranger = ec.generate_private_key(ec.SECP256R1())
     exchange.refuse(Reason.QUOTE_SIGNATURE, quote=exchange.chip.quote(exchange.bound(), key=stranger))
-    exchange.refuse(
-        Reason.QUOTE_SIGNATURE, quote=exchange.chip.quote(exchange.bound(), key=exchange.chip.device_key)
-    )
+    exchange.refuse(Reason.QUOTE_SIGNATURE, quote=exchange.chip.quote(exchange.bound(), key=exchange.chip.device_key))
     assert exchange.send().state == "trusted"
 
 
@@ -136,9 +134,7 @@ def test_q08_hash_that_is_null_or_unknown_is_refused(exchange: Exchange, digest:
 
 
 @pytest.mark.parametrize("curve", [0x0000, 0x0001, 0x0002, 0x0010, 0x0020, 0xFFFF])
-def test_q08_key_on_an_unknown_curve_is_refused_and_never_skipped(
-    world: World, chip: ChipFactory, curve: int
-) -> None:
+def test_q08_key_on_an_unknown_curve_is_refused_and_never_skipped(world: World, chip: ChipFactory, curve: int) -> None:
     made = chip()
     honest = made.ak_area
     made.ak_area = honest.replace(tpm.u16(3) + tpm.u16(tpm.NULL), tpm.u16(curve) + tpm.u16(tpm.NULL))
