@@ -36,19 +36,19 @@ def recall(
     Assumes an authentic quote of this device. Raises `Refused` (pcr-values-needed, log-needed, runtime-needed, and what
     `check_pcr_values` and `gather` raise).
     """
-    known = None
-    if request.event_log is None:
-        known = remembered_pcrs(profiles, log_digest=request.log, pcr_digest=quote.pcr_digest, boots=verifier.boots)
+    known = remembered_pcrs(profiles, log_digest=request.log, pcr_digest=quote.pcr_digest, boots=verifier.boots)
     listed = any(profile.runtime.check is not Check.IGNORED for profile in profiles) or request.runtime is not None
-    stored = devices.load_evidence(connection, row.device_id) if known is None or listed else None
+    stored = None
+    if listed or (known is None and not request.pcrs):
+        stored = devices.load_evidence(connection, row.device_id)
     runtime = _runtime(row, request, stored, profiles) if listed else None
     return gather(
         _identity(row),
         quote,
         attest=request.quote.attest,
-        pcrs=known or _registers(verifier, row, request, quote, stored),
+        pcrs=_registers(verifier, row, request, quote, known=known, stored=stored),
         bank=verifier.selection.bank,
-        event_log=None if known else _event_log(connection, request),
+        event_log=_event_log(connection, request, judged=known is not None),
         log_digest=request.log,
         runtime=runtime,
         continues=(stored.runtime_count, stored.runtime_value) if stored and not request.rebooted else (0, None),
@@ -84,11 +84,18 @@ def _registers(
     row: RoutineRow,
     request: AttestRequest,
     quote: AuthenticQuote,
+    *,
+    known: tuple[tuple[int, bytes], ...] | None,
     stored: EvidenceRecord | None,
 ) -> tuple[tuple[int, bytes], ...]:
-    """Return the quoted registers: those that came along, or the last proof's if the quote is over the same values."""
+    """Return the quoted registers: those that came along, or the last proof's if the quote is over the same values.
+
+    `known` are those of another proof whose quote had the same PCR digest.
+    """
     if request.pcrs:
         return check_pcr_values(quote, request.pcrs, verifier.selection)
+    if known is not None:
+        return known
     if stored is None or row.pcr_digest != quote.pcr_digest:
         raise Refused(Reason.PCR_VALUES_NEEDED)
     size = DIGEST_SIZES[verifier.selection.bank]
@@ -100,12 +107,16 @@ def _registers(
         raise Refused(Reason.PCR_VALUES_NEEDED, f"what is stored: {error}") from None
 
 
-def _event_log(connection: Connection, request: AttestRequest) -> bytes:
-    """Return the boot log, sent or kept. Raises `Refused` (log-malformed when it is not the one named, log-needed)."""
-    if request.event_log is not None:
-        if hashlib.sha256(request.event_log).digest() != request.log:
-            raise Refused(Reason.LOG_MALFORMED, "not the log whose digest is named")
-        return request.event_log
+def _event_log(connection: Connection, request: AttestRequest, *, judged: bool) -> bytes | None:
+    """Return the boot log, sent or kept; None where this boot was `judged` before and the log need not be read.
+
+    Raises `Refused` (log-malformed when it is not the one named, log-needed).
+    """
+    sent = request.event_log
+    if sent is not None and hashlib.sha256(sent).digest() != request.log:
+        raise Refused(Reason.LOG_MALFORMED, "not the log whose digest is named")
+    if judged or sent is not None:
+        return None if judged else sent
     kept = log.get_event_log(connection, request.log)
     if kept is None:
         raise Refused(Reason.LOG_NEEDED)

@@ -1,4 +1,4 @@
-"""Make proofs durable: what changes nothing but the clock shares one transaction, everything else has its own.
+"""Make proofs durable: those after which a device stays what it is share one transaction, all others have their own.
 
 Assumes proofs that were authenticated and appraised. A proof is stored whole or not at all, and only if nothing moved since it
 was judged: not the device's row, not the policy.
@@ -19,7 +19,7 @@ from attestd.services.context import Verifier
 from attestd.services.issue import issue_certificate, withdraw
 from attestd.services.judge import Judgement
 from attestd.services.publish import refresh_crl
-from attestd.store import devices, log
+from attestd.store import Connection, devices, log
 from attestd.store.devices import Move
 from attestd.store.errors import StaleState
 from attestd.store.routine import AttestationRow, RoutineRow, RoutineUpdate, policy_head, store_routine
@@ -42,14 +42,14 @@ class Judged:
     now: int
 
     @property
-    def is_routine(self) -> bool:
-        """Whether nothing but the clock changes."""
-        return self.before is self.after is State.TRUSTED and not self.brings_log and not self.new_registers
+    def stays(self) -> bool:
+        """Whether the device stays in a state in which it keeps what it has."""
+        return self.before is self.after and MEANINGS[self.after].keeps
 
     @property
-    def brings_log(self) -> bool:
-        """Whether a boot log came along."""
-        return self.request.event_log is not None
+    def new_evidence(self) -> bool:
+        """Whether the next proof is to be compared with other evidence than this one was."""
+        return self.new_registers or self.proved.evidence.runtime is not None
 
     @property
     def new_registers(self) -> bool:
@@ -69,26 +69,42 @@ def store_all(
     verifier: Verifier, judged: Sequence[Judged | Refused], book: PolicyBook
 ) -> list[Stored | Refused] | None:
     """Store a turn; None when the policy changed since it was judged, and nothing was stored."""
-    routine = [one for one in judged if isinstance(one, Judged) and one.is_routine and not _renewal_due(verifier, one)]
+    together = [one for one in judged if isinstance(one, Judged) and one.stays and not _renewal_due(verifier, one)]
     lost: frozenset[str] = frozenset()
-    if routine:
+    if together:
         with verifier.store.write() as connection:
             if policy_head(connection) != book.sequence:
                 return None
-            lost = store_routine(connection, [_update(one) for one in routine], [_row(one) for one in routine])
-    quick = {id(one) for one in routine}
+            lost = _store_proofs(connection, together)
+    shared = {id(one) for one in together}
     return [
         one
         if isinstance(one, Refused)
         else (Refused(Reason.REPLAYED) if one.row.device_id in lost else Stored(one))
-        if id(one) in quick
+        if id(one) in shared
         else _store_alone(verifier, one, book)
         for one in judged
     ]
 
 
+def _store_proofs(connection: Connection, proofs: Sequence[Judged]) -> frozenset[str]:
+    """Store proofs of distinct devices with the logs and the evidence they brought; return the devices that lost a race.
+
+    Nothing is stored for those, but a log that came along: it is named by its content and says nothing about a device.
+    """
+    logs = {one.request.log: one.request.event_log for one in proofs if one.request.event_log is not None}
+    if logs:
+        log.put_event_logs(connection, logs, now=proofs[0].now)
+    lost = store_routine(connection, [_update(one) for one in proofs], [_row(one) for one in proofs])
+    renewed = [one for one in proofs if one.new_evidence and one.row.device_id not in lost]
+    devices.store_evidence(
+        connection, *(records.evidence_record(one.row.device_id, one.proved, one.judgement) for one in renewed)
+    )
+    return lost
+
+
 def _store_alone(verifier: Verifier, judged: Judged, book: PolicyBook) -> Stored | Refused:
-    """Store a proof that changes more than the clock, with all that it changes, in its own transaction."""
+    """Store a proof that moves a device or renews its certificate, with all that it changes, in its own transaction."""
     device_id = judged.row.device_id
     chain: tuple[bytes, ...] = ()
     withdrawn = False
@@ -96,17 +112,13 @@ def _store_alone(verifier: Verifier, judged: Judged, book: PolicyBook) -> Stored
         with verifier.store.write() as connection:
             if policy_head(connection) != book.sequence:
                 return Refused(Reason.POLICY_CHANGED, retry_after=1)
-            if judged.request.event_log is not None:
-                log.put_event_log(connection, judged.request.event_log, now=judged.now)
-            if store_routine(connection, [_update(judged)], [_row(judged)]):
+            if _store_proofs(connection, [judged]):
                 return Refused(Reason.REPLAYED)
-            if judged.new_registers or judged.proved.evidence.runtime is not None:
-                devices.store_evidence(connection, records.evidence_record(device_id, judged.proved, judged.judgement))
             if judged.after is not judged.before:
                 devices.move_state(connection, _move(judged), version=judged.row.version, deadline=_deadline(judged))
             if not MEANINGS[judged.after].keeps:
                 withdrawn = withdraw(connection, device_id, now=judged.now, reason="privilegeWithdrawn")
-            elif judged.after is State.TRUSTED and _renewal_due(verifier, judged):
+            elif _renewal_due(verifier, judged):
                 chain = issue_certificate(
                     verifier, connection, judged.judgement.result, subject=_subject(judged.row), now=judged.now
                 )
@@ -124,6 +136,8 @@ def _subject(row: RoutineRow) -> Subject:
 
 
 def _renewal_due(verifier: Verifier, judged: Judged) -> bool:
+    if judged.after is not State.TRUSTED:  # it keeps what it has and gets nothing new
+        return False
     ends = judged.row.certificate_not_after
     return ends is None or ends - judged.now < verifier.timing.certificate * 1000 // RENEW_SHARE
 

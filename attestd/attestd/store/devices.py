@@ -6,11 +6,13 @@ Proves that a write happens only on the version of the state that the caller dec
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 
 from sqlalchemy import Connection, func, literal, or_, select, update
 
-from attestd.store.columns import KeyPairs, Pairs
+from attestd.store.columns import KeyPairs, Pairs, encode_document
+from attestd.store.engine import driver
 from attestd.store.errors import StaleState
 from attestd.store.rows import columns, insert, page, records, values
 from attestd.store.tables import DEVICE, DEVICE_EVIDENCE, DEVICE_STATE, TRANSITION
@@ -153,11 +155,20 @@ def load_evidence(connection: Connection, device_id: str) -> EvidenceRecord | No
     return None if row is None else EvidenceRecord(*row)
 
 
-def store_evidence(connection: Connection, evidence: EvidenceRecord) -> None:
-    """Replace the device's evidence. *Assumes* that the device exists."""
-    data = values(evidence)
-    statement = insert(connection, DEVICE_EVIDENCE).values(data)
-    connection.execute(statement.on_conflict_do_update(index_elements=["device_id"], set_=data))
+def store_evidence(connection: Connection, *evidence: EvidenceRecord) -> None:
+    """Replace the evidence of devices. *Assumes* that they exist."""
+    postgresql = connection.dialect.name == "postgresql"
+    rows = [(*_evidence_values(one), encode_document(one.runtime_verdict)) for one in evidence]
+    if rows:
+        driver(connection).executemany(_STORE_EVIDENCE.format(*("%s" if postgresql else "?",) * len(_EVIDENCE)), rows)
+
+
+_EVIDENCE: Final = EvidenceRecord.__slots__
+_evidence_values: Final = attrgetter(*_EVIDENCE[:-1])
+_STORE_EVIDENCE: Final = f"""
+INSERT INTO device_evidence ({", ".join(_EVIDENCE)}) VALUES ({", ".join("{}" for _ in _EVIDENCE)})
+ON CONFLICT (device_id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _EVIDENCE[1:])}
+"""  # noqa: S608 - field names of this file's dataclass
 
 
 def upsert_enrolment(

