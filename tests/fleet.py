@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from attestd import app, clock, config
 from attestd.protocol import codec
@@ -108,15 +110,17 @@ class Fleet:
         return {entry["serial"] for entry in self.done("crl", "show")["revoked"]}
 
 
+def anchored(place: Path) -> Fleet:
+    """Let an installation accept the good chips' maker, and return it as a fleet."""
+    anchor = x509.load_der_x509_certificate(GOOD_MAKER.anchor)
+    (place / "anchors" / "good.pem").write_bytes(anchor.public_bytes(Encoding.PEM))
+    return Fleet(place)
+
+
 @pytest.fixture
 def empty_fleet(installation: Path) -> Fleet:
     """A fleet without a profile and without machines."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    anchor = x509.load_der_x509_certificate(GOOD_MAKER.anchor)
-    (installation / "anchors" / "good.pem").write_bytes(anchor.public_bytes(Encoding.PEM))
-    return Fleet(installation)
+    return anchored(installation)
 
 
 @pytest.fixture

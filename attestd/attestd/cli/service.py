@@ -39,6 +39,7 @@ def serve(
     port: Annotated[
         int | None, typer.Option(help="Listen on this port instead.", min=0, max=65_535, show_default=False)
     ] = None,
+    as_json: Json = False,  # noqa: ARG001 (errors are JSON then, as with every command)
 ) -> None:
     """Serve devices and relying parties until the process is told to end. Refuses to start with an unsafe configuration."""
     from attestd import app, safety

@@ -25,6 +25,8 @@ def refusal(answer: Answer, claim: str = "") -> str:
     outcome, code = str(answer.document.get("outcome")), str(answer.document.get("code"))
     if outcome == "waiting":
         return f"waits for a person: {code}"
+    if outcome == code:
+        return outcome
     found = _finding(answer, claim)
     return f"{outcome}: {found['code']} {found['claim']}" if found else f"{outcome}: {code}"
 
