@@ -97,6 +97,7 @@ ATTACKS: Final[dict[str, dict[str, str]]] = {
 """Section → identifier → what the attacker tries."""
 
 ABSENT: Final = {
+    "C05": "*not claimed: the gateway's side of the tunnel is not part of this version*",
     "K12": "*not applicable: IDevID and IAK are not read*",
     "L04": "*not claimed: one development issuer, no quorum*",
 }
