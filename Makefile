@@ -23,13 +23,8 @@ demo: setup ## Show it on this machine: a verifier, six machines with software T
 test: check ## Run all checks, then all tests (ARGS="-k quote" chooses some)
 	@timeout --kill-after=30 4200 $(PYTEST) $(ARGS)
 
-check: setup docs-check ## Lint, formatting, types, architecture, shell scripts, generated documents
-	@$(VENV)/ruff check $(PYTHON_FILES)
-	@$(VENV)/ruff format --check --quiet $(PYTHON_FILES)
-	@$(VENV)/mypy
-	@$(VENV)/lint-imports --no-logo
-	@for script in .ci/setup .ci/run; do bash -n $$script || exit 1; done
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/setup .ci/run; fi
+check: setup ## Lint, formatting, types, architecture, generated documents, shell scripts
+	@.ci/check
 
 bench: setup ## Measure, as ratios to what this machine can do at best; writes bench.json (ARGS=--quick)
 	@$(VENV)/python tests/bench/run.py $(ARGS)
