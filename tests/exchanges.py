@@ -11,7 +11,7 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from attestd.protocol import codec
 from attestd.protocol.binding import Purpose
@@ -58,12 +58,13 @@ _FINDING = frozenset({"code", "claim", "component", "expected", "pcr", "event"})
 _DIGEST = re.compile(r"[0-9a-fA-F]{20,}|[A-Za-z0-9+/_-]{40,}")
 
 
-_SWEEP = threading.Lock()
+SWEEP: Final = threading.Lock()
+"""Held while an attack is observed."""
 
 
 def expire_between_attacks(verifier: Verifier) -> tuple[str, ...]:
     """Do what the verifier's sweep does, but never while an attack is being observed: a neighbour's silence is no change by it."""
-    with _SWEEP:
+    with SWEEP:
         return expire_silent(verifier)
 
 
@@ -103,7 +104,7 @@ def refused(
     `changes` says that this refusal is an appraisal's verdict: the proof was accepted as evidence and ended trust.
     """
     world.verifier.refusals._items.clear()  # else the second refusal of a kind within ten seconds is not recorded
-    with _SWEEP:
+    with SWEEP:
         before, told = snapshot(world), refusals(world)
         found = _problem(call)
         after, added = snapshot(world), refusals(world)[len(told) :]
