@@ -1,0 +1,237 @@
+"""A verifier to attack through its interfaces, and the means to say that an attack changed nothing.
+
+A pytest plugin; a test module that wants it says ``pytest_plugins = ("attacks.fixtures_pct",)``.
+There are no assertions here, so that the module can be imported before pytest sees it (PYTEST_DONT_REWRITE).
+"""
+
+import base64
+import hashlib
+import io
+import json
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cryptography import x509
+
+from attestd import app
+from attestd.changes.operators import parse_operators
+from attestd.protocol.codec import PROBLEM_JSON
+from attestd.services.policy import PolicySource
+from attestd.store import tokens
+from attestd.store.tokens import TokenRecord
+from attestd_agent.lab.firmware import BootImage
+from attestd_pki.crl import verify_crl
+from pki_world import TRUST_DOMAIN
+from softchip import SoftChip
+from world import Problem, World, golden_profile
+
+EVIL = BootImage().with_command_line("root=/dev/sda1 evil=1")
+KEPT = (
+    "device",
+    "device_state",
+    "device_evidence",
+    "transition",
+    "attestation",
+    "change",
+    "grant",
+    "certificate",
+    "vpn_credential",
+    "vpn_address",
+    "token",
+)
+"""The tables that hold trust, identity, policy and credentials. A refusal may be recorded, and that is all."""
+_MEMBERS = {"type", "title", "status", "code", "advice", "nonce", "findings"}
+
+
+def standing(world: World) -> dict[str, list[str]]:
+    """Return every row that trust, identity, policy and credentials consist of."""
+    with world.verifier.store.read() as connection:
+        return {
+            name: sorted(repr(tuple(row)) for row in connection.exec_driver_sql(f'SELECT * FROM "{name}"').all())
+            for name in KEPT
+        }
+
+
+@contextmanager
+def unchanged(world: World) -> Iterator[None]:
+    """Fail the test unless all that counts is after the block what it was before."""
+    before = standing(world)
+    yield
+    after = standing(world)
+    moved = [name for name in KEPT if before[name] != after[name]]
+    if moved:
+        pytest.fail(f"changed: {moved}")
+
+
+@contextmanager
+def refused(world: World, code: str) -> Iterator[None]:
+    """Fail the test unless the block is refused for this reason, changes nothing, and tells nothing beside the reason."""
+    with unchanged(world), turned_away(code):
+        yield
+
+
+@contextmanager
+def turned_away(code: str) -> Iterator[None]:
+    """Fail the test unless the block is refused for this reason; what a failing proof costs the device is the test's affair."""
+    try:
+        yield
+    except Problem as problem:
+        if problem.code != code:
+            pytest.fail(f"refused as {problem.code}, not as {code}")
+        if not set(problem.document) <= _MEMBERS:
+            pytest.fail(f"the problem says more than it may: {sorted(problem.document)}")
+    else:
+        pytest.fail(f"not refused ({code} was expected)")
+
+
+def problem_code(answer: tuple[int, dict[str, str], bytes]) -> tuple[int, str]:
+    """Return (status, reason code) of an answer that must be a problem document, and (status, "") of any other."""
+    status, headers, body = answer
+    return status, json.loads(body)["code"] if headers.get("content-type") == PROBLEM_JSON else ""
+
+
+def a_token(world: World, *scopes: str, site: str | None = None, **fields: Any) -> str:
+    """Make a bearer token as `attestd token create` does, and return its text."""
+    token = "attestd_" + base64.urlsafe_b64encode(secrets.token_bytes(32)).rstrip(b"=").decode()
+    digest = hashlib.sha256(token.encode()).digest()
+    with world.verifier.store.write() as connection:
+        tokens.insert_token(connection, TokenRecord(digest, "gateway", scopes, site, world.now(), **fields))
+    return token
+
+
+def serial(chain: tuple[bytes, ...]) -> int:
+    """Return the serial number of a chain's first certificate."""
+    return x509.load_der_x509_certificate(chain[0]).serial_number
+
+
+def revoked(world: World) -> frozenset[int]:
+    """Return the serial numbers on the published revocation list."""
+    _, _, der = world.call("GET", "/v1/crl")
+    told = verify_crl(der, issuer=world.verifier.issuer.identity, now=world.now_s)
+    return frozenset(entry.serial for entry in told.entries)
+
+
+def state_of(world: World, chip: SoftChip) -> str:
+    """Return the device's state as the database has it."""
+    with world.verifier.store.read() as connection:
+        found = connection.exec_driver_sql(
+            f"SELECT state FROM device_state WHERE device_id = '{chip.device_id}'"
+        ).scalar_one()
+    return str(found)
+
+
+def sql(world: World, statement: str) -> None:
+    """Change the database behind the verifier's back."""
+    with world.verifier.store.write() as connection:
+        connection.exec_driver_sql(statement)
+
+
+def profile_with(chip: SoftChip, **changes: Any) -> str:
+    """Return the chip's golden profile (YAML) with these members replaced."""
+    document = yaml.safe_load(golden_profile(chip))
+    return str(yaml.safe_dump({**document, **changes}))
+
+
+def fresh_policy(world: World, *, threshold: int = 1) -> PolicySource:
+    """Return what a verifier that starts now believes: these operators, and nothing yet."""
+    operators = parse_operators("\n".join(one.line for one in world.operators), threshold=threshold)
+    return PolicySource(operators, fleet=TRUST_DOMAIN)
+
+
+@contextmanager
+def second_verifier(world: World, **changed: Any) -> Iterator[World]:
+    """Serve another verifier of the same fleet on the same database: same operators, issuer and keys, nothing remembered."""
+    url = world.verifier.store._writer.url.render_as_string(hide_password=False)
+    fields = {
+        "policy": fresh_policy(world),
+        "challenger": world.verifier.challenger,
+        "result_key": world.verifier.result_key,
+    }
+    other = World(url, **{**fields, **changed})
+    other.operators = world.operators
+    other.offset_ms = world.offset_ms
+    with other.listening():
+        yield other
+    other.verifier.store.close()
+
+
+# --- Fixtures -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def journal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What a verifier that is started after this writes to standard error."""
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    return stream
+
+
+@pytest.fixture
+def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
+    """The URL of a SQLite database of the test's own, with the schema."""
+    path = tmp_path / "attestd.db"
+    shutil.copyfile(migrated_sqlite, path)
+    path.chmod(0o600)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def fleet(sqlite_url: str, journal: io.StringIO) -> Iterator[World]:
+    """A verifier on SQLite that listens."""
+    with World(sqlite_url).listening() as made:
+        yield made
+    made.verifier.store.close()
+
+
+@pytest.fixture
+def fleet_on_both(database_url: str, journal: io.StringIO) -> Iterator[World]:
+    """A verifier that listens, once on each database."""
+    with World(database_url).listening() as made:
+        yield made
+    made.verifier.store.close()
+
+
+@pytest.fixture
+def no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing expires by itself in a verifier that is started after this."""
+    monkeypatch.setattr(app, "SWEEP_SECONDS", 3600.0)
+
+
+def announced(world: World, name: str = "gate-1", **fields: Any) -> SoftChip:
+    """Return a device that is announced and boots what its profile says."""
+    made = SoftChip(world.now_s)
+    world.announce(made, name, **fields)
+    world.golden(made)
+    return made
+
+
+@pytest.fixture
+def gate(fleet: World) -> SoftChip:
+    """A device of the fleet that the verifier would trust."""
+    return announced(fleet)
+
+
+def credentials_of(world: World, chip: SoftChip) -> int:
+    """Return how many grants, certificates, VPN keys and addresses were ever made for the device."""
+    tables = ('"grant"', "certificate", "vpn_credential", "vpn_address")
+    with world.verifier.store.read() as connection:
+        return sum(
+            int(
+                connection.exec_driver_sql(
+                    f"SELECT count(*) FROM {table} WHERE device_id = '{chip.device_id}'"
+                ).scalar_one()
+            )
+            for table in tables
+        )
+
+
+def is_trusted(world: World, chip: SoftChip) -> bool:
+    """Ask as a relying party whether the device is trusted."""
+    return bool(world.trust(chip.device_id, a_token(world, "trust:read"))["trusted"])
