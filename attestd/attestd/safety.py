@@ -5,6 +5,7 @@ are named, and whatever is for development alone listens on loopback alone. Assu
 will serve. Does not repair anything, and does not know whether an operator or a manufacturer deserves belief.
 """
 
+import base64
 import datetime
 import ipaddress
 import stat
@@ -174,6 +175,20 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_wireguard_key(text: str) -> bool:
+    """Return whether a text is a WireGuard key as wg(8) writes it: 32 bytes in base64."""
+    try:
+        return len(text) == 44 and len(base64.b64decode(text, validate=True)) == 32
+    except ValueError:
+        return False
+
+
+def _gateway(configuration: Configuration) -> Findings:
+    key = configuration.wireguard.public_key
+    if key and not is_wireguard_key(key):
+        yield UnsafeConfiguration("wireguard-key", "wireguard.public_key is not a WireGuard key: `wg pubkey` prints it")
+
+
 # --- Whom the verifier believes -------------------------------------------------------------------------------------
 
 
@@ -327,6 +342,7 @@ _CHECKS: Final[tuple[Callable[[Configuration], Findings], ...]] = (
     _issuer,
     _result_key,
     _operators,
+    _gateway,
     _timing,
     _database,
     _ek_anchors,

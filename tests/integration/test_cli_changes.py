@@ -266,3 +266,22 @@ def test_show_gives_what_was_signed(fleet: Fleet) -> None:
     assert fleet.done("profile", "show", "edge")["version"] == 1
     spoken = fleet.attestd("profile", "show", "nothing")
     assert (spoken.exit_code, spoken.error) == (1, "profile-unknown")
+
+
+@pytest.mark.parametrize("name", ["../escaped", "..", "/etc/passwd", "a/b", "a\x00b", "~root"])
+def test_t07_path_in_a_name_leads_nowhere(fleet: Fleet, name: str) -> None:
+    file = fleet.place / "checked.yaml"
+    file.write_text(golden_profile(fleet.chip()).replace("profile: edge", f"profile: {json.dumps(name)}"))
+    before = {path for path in fleet.place.parent.rglob("*") if "attestd.db" not in path.name}
+    for command in (
+        ["profile", "add", file],
+        ["profile", "activate", name, "1"],
+        ["profile", "show", name],
+        ["profile", "retire", name, "1"],
+        ["token", "create", name, "--scope", "trust:read"],
+        ["device", "show", name],
+    ):
+        spoken = fleet.attestd(*command)
+        assert spoken.exit_code == 1
+        assert len(spoken.stderr.splitlines()) == 1
+    assert {path for path in fleet.place.parent.rglob("*") if "attestd.db" not in path.name} == before

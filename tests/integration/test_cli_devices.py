@@ -39,6 +39,15 @@ def test_ban_is_lifted_by_no_proof(fleet: Fleet) -> None:
     assert fleet.state(chip) == "banned"
 
 
+def test_c03_banned_device_gets_no_new_certificate(fleet: Fleet) -> None:
+    chip = fleet.trusted()
+    fleet.done("device", "ban", "edge-1", "--reason", "stolen")
+    outcome = fleet.attest(chip)
+    assert isinstance(outcome, Refused)
+    assert outcome.reason is Reason.DEVICE_BANNED
+    assert len(fleet.done("device", "show", "edge-1")["certificates"]) == 1
+
+
 def test_unbanned_device_is_trusted_only_after_a_new_enrolment(fleet: Fleet) -> None:
     chip = fleet.trusted()
     fleet.done("device", "ban", "edge-1", "--reason", "stolen")
@@ -73,7 +82,7 @@ def test_readmitted_device_has_lost_its_keys(fleet: Fleet) -> None:
     assert fleet.revoked() == {serial}
     outcome = fleet.attest(chip)
     assert isinstance(outcome, Refused)
-    assert outcome.reason is Reason.DEVICE_UNKNOWN or outcome.reason is Reason.ENROLMENT_NEEDED
+    assert outcome.reason is Reason.DEVICE_UNKNOWN
 
 
 @pytest.mark.parametrize(("first", "second"), [("ban", "ban"), ("retire", "ban"), ("ban", "readmit")])

@@ -21,7 +21,7 @@ def init(
     name: Annotated[
         list[str] | None,
         typer.Option(
-            "--name", help="A name or address of this server; repeat for more.  [default: localhost, 127.0.0.1]"
+            "--name", help="A name or address of this server, repeat for more; default: localhost and 127.0.0.1."
         ),
     ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
@@ -31,9 +31,7 @@ def init(
     ] = "fleet.example",
     database: Annotated[
         str,
-        typer.Option(
-            help="PostgreSQL: postgresql://user@host/name.  [default: SQLite in the directory]", show_default=False
-        ),
+        typer.Option(help="A PostgreSQL URL without a password; default: SQLite in the directory.", show_default=False),
     ] = "",
     wireguard_public_key: Annotated[
         str,
@@ -96,6 +94,8 @@ def _show(console: "Console", made: "Installed") -> None:
     show_line(console, "Next", style="bold")
     for number, line in enumerate(_next(made), 1):
         show_line(console, f"  {number}. {line}")
+    show_line(console, "")
+    show_line(console, "To see it all with software TPMs first, in under a minute: attestd demo", style="dim")
 
 
 def _next(made: "Installed") -> list[str]:
@@ -108,9 +108,8 @@ def _next(made: "Installed") -> list[str]:
         )
     return [
         *steps,
-        f"attestd check -d {place}     says what is still missing",
-        f"attestd serve -d {place}     answers at {configuration.listen.public_url}",
-        "attestd demo                 shows it all with software TPMs, in under a minute",
+        f"See what is still missing:  attestd check -d {place}",
+        f"Answer at {configuration.listen.public_url}:  attestd serve -d {place}",
     ]
 
 

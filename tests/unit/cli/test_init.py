@@ -15,6 +15,7 @@ from installation import ATTESTD, attestd
 
 pytest_plugins = ("installation",)
 
+GATEWAY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
 SECRETS = (
     "attestd.db",
     "attestd.toml",
@@ -64,13 +65,13 @@ def test_options_reach_the_configuration(tmp_path: Path) -> None:
         "--trust-domain",
         "site.example",
     ]
-    spoken = attestd("init", "-d", place, *options, "--wireguard-public-key", "cHVibGlj", "--json")
+    spoken = attestd("init", "-d", place, *options, "--wireguard-public-key", GATEWAY, "--json")
     configuration = config.load(place)
     assert spoken.exit_code == 0
     assert configuration.listen.names == ("verifier.example", "2001:db8::1")
     assert configuration.issuance.crl_url == "https://verifier.example:9443/v1/crl"
     assert configuration.trust.dns_suffix == "devices.site.example"
-    assert configuration.wireguard.public_key == "cHVibGlj"
+    assert configuration.wireguard.public_key == GATEWAY
 
 
 def test_server_certificate_is_for_the_names_and_verifies_under_the_anchor(tmp_path: Path) -> None:
@@ -155,6 +156,13 @@ def test_password_on_the_command_line_is_refused(tmp_path: Path) -> None:
 def test_name_that_no_certificate_can_hold_is_refused(tmp_path: Path, name: str) -> None:
     spoken = attestd("init", "-d", tmp_path / "attestd", "--name", name)
     assert (spoken.exit_code, spoken.error) == (2, "install-names")
+
+
+@pytest.mark.parametrize("key", ["cHVibGlj", GATEWAY[:-1], f"{GATEWAY}\n", "/etc/wireguard/gateway.pub"])
+def test_gateway_key_that_is_none_is_refused(tmp_path: Path, key: str) -> None:
+    spoken = attestd("init", "-d", tmp_path / "attestd", "--wireguard-public-key", key)
+    assert (spoken.exit_code, spoken.error) == (2, "wireguard-key")
+    assert not (tmp_path / "attestd").exists()
 
 
 def test_trust_domain_that_is_no_name_is_refused(tmp_path: Path) -> None:

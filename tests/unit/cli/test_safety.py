@@ -105,6 +105,7 @@ def test_file_with_the_wrong_content_is_found(safe: Path, name: str, content: by
     [
         ("deadline = 300", "deadline = 119", "deadline-short"),
         ("approvals = 1", "approvals = 2", "approvals-unreachable"),
+        ('public_key = ""', 'public_key = "cHVibGlj"', "wireguard-key"),
         ('names = ["localhost", "127.0.0.1"]', "names = []", "names-missing"),
         ('names = ["localhost", "127.0.0.1"]', 'names = ["localhost", "verifier.example"]', "tls-names"),
         ('public_url = "https:', 'public_url = "http:', "url-insecure"),

@@ -25,7 +25,7 @@ from attestd.cli.setup.renewal import ANCHOR_KEY
 from attestd.cli.setup.template import Choices
 from attestd.config import CONFIG_NAME, Configuration
 from attestd.errors import UnsafeConfiguration
-from attestd.safety import OPERATOR_KEY
+from attestd.safety import OPERATOR_KEY, is_wireguard_key
 from attestd.store import Store
 from attestd_pki.development import DevelopmentBackend, new_development_ca
 
@@ -66,7 +66,7 @@ class _File:
 def install(wish: Wish) -> Installed:
     """Make everything and return what was made.
 
-    *Raises* UnsafeConfiguration (install-exists, install-names, install-database, config-malformed), StoreError, OSError.
+    *Raises* UnsafeConfiguration (install-exists, install-names, install-database, wireguard-key), StoreError, OSError.
     """
     _check(wish)
     plan = tuple(_plan(wish))
@@ -103,6 +103,10 @@ def _check(wish: Wish) -> None:
     if not wish.names or any(not name or name != name.strip().lower() for name in wish.names):
         raise UnsafeConfiguration(
             "install-names", "name the server in lower case, at least once: --name verifier.example"
+        )
+    if wish.wireguard_key and not is_wireguard_key(wish.wireguard_key):
+        raise UnsafeConfiguration(
+            "wireguard-key", "a WireGuard public key is 44 characters of base64: wg pubkey prints it"
         )
     if urlsplit(wish.database).password:
         raise UnsafeConfiguration(
