@@ -3,11 +3,13 @@
 import json
 import subprocess
 import time
+from typing import Any
 
 import pytest
 
 from attestd.errors import Refused
 from attestd.protocol.reasons import Reason
+from attestd.store import StaleState, devices
 from attestd_agent.lab.firmware import BootImage
 from fleet import Fleet
 from installation import ATTESTD
@@ -55,6 +57,22 @@ def test_unbanned_device_is_trusted_only_after_a_new_enrolment(fleet: Fleet) -> 
     assert (fleet.state(chip), fleet.trust(chip).trusted) == ("expired", False)
     fleet.enrol(chip)
     assert fleet.trust(chip).trusted
+
+
+def test_ban_does_not_lose_against_a_move_at_the_same_moment(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    chip = fleet.trusted()
+    real, calls = devices.move_state, []
+
+    def raced(*arguments: Any, **named: Any) -> int:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise StaleState("the device's state changed meanwhile")
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(devices, "move_state", raced)
+    fleet.done("device", "ban", "edge-1", "--reason", "stolen")
+    assert len(calls) == 2
+    assert fleet.state(chip) == "banned"
 
 
 def test_decision_is_recorded_with_actor_and_reason(fleet: Fleet) -> None:

@@ -14,6 +14,7 @@ from attestd.services.declined import Declined
 from attestd.services.publish import refresh_crl
 from attestd.store import Connection, addresses, credentials, devices
 from attestd.store.devices import DeviceSummary, LoadedDevice, Move
+from attestd.store.errors import StaleState
 
 DECISIONS = {
     "ban": Event.BANNED,
@@ -29,6 +30,10 @@ _REASONS = {
     Event.READMITTED: "superseded",
     Event.WITHDRAWN: "privilegeWithdrawn",
 }
+
+
+_ATTEMPTS = 3
+"""A device changes its state a few times a day; three looks are enough to meet it standing still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +64,18 @@ def find(connection: Connection, wanted: str) -> DeviceSummary:
 def decide(verifier: Verifier, wanted: str, event: Event, *, actor: str, reason: str) -> Moved:
     """Carry a person's decision out. `wanted` is a name or the beginning of an id; `reason` is recorded as it is.
 
+    A device that moves at the same moment is looked at again: a ban must not lose against a proof.
     *Raises* Declined, IllegalMove, StaleState, StoreError; then nothing has changed.
     """
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return _decide(verifier, wanted, event, actor=actor, reason=reason)
+        except StaleState:
+            continue
+    return _decide(verifier, wanted, event, actor=actor, reason=reason)
+
+
+def _decide(verifier: Verifier, wanted: str, event: Event, *, actor: str, reason: str) -> Moved:
     now = verifier.now()
     with verifier.store.write() as connection:
         known = devices.load_device(connection, find(connection, wanted).device_id)
