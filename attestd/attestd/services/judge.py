@@ -56,6 +56,6 @@ def _verdict(evidence: AuthenticatedEvidence, profile: Profile, log_digest: byte
     if remembered is not None:
         return remembered[0]
     verdict = appraise_boot(evidence.boot, evidence.quote, profile=profile)
-    if evidence.boot is not None:
+    if evidence.boot is not None and not verdict.failed:  # a step that broke off once must not stay broken
         boots.put(key, (verdict, evidence.quote.pcrs))
     return verdict
