@@ -22,8 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from attestd import clock
-from attestd.api.connection import BoundedProtocol
-from attestd.app import Application
+from attestd.api.application import tls13, transport
 from attestd.appraisal.ear import EarKey, VerifierId
 from attestd.appraisal.profile import parse_profile_yaml
 from attestd.changes.inventory import InventoryEntry, inventory_document
@@ -249,15 +248,8 @@ class World:
         """Serve on a free loopback port until the block ends, over TLS where (certificate, key) are given."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self.port = listener.getsockname()[1]
-            settings = uvicorn.Config(
-                Application(self.verifier),
-                http=BoundedProtocol,
-                ws="none",
-                access_log=False,
-                log_level="warning",
-                ssl_certfile=tls and tls[0],
-                ssl_keyfile=tls and tls[1],
-            )
+            secure = {"ssl_certfile": tls[0], "ssl_keyfile": tls[1], "ssl_context_factory": tls13} if tls else {}
+            settings = transport(self.verifier, **secure)
             server = uvicorn.Server(settings)
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
             thread.start()

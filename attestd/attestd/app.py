@@ -1,50 +1,31 @@
 """The one file that wires: configuration in, a running verifier out."""
 
-import asyncio
-import contextlib
-import ssl
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
-import structlog
-import uvicorn
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from attestd import clock, journal
-from attestd.api.connection import BoundedProtocol
-from attestd.api.devices import DeviceRoutes
-from attestd.api.http import Receive, Scope, Send
-from attestd.api.relying_parties import application
+from attestd import clock
 from attestd.appraisal.ear import EarKey, VerifierId
 from attestd.changes.operators import Operators, parse_operators
 from attestd.config import Configuration
-from attestd.errors import Refused, UnsafeConfiguration
+from attestd.errors import UnsafeConfiguration
 from attestd.evidence.challenge import Challenger
 from attestd.evidence.ek import EkPolicy
 from attestd.evidence.quote import Selection
 from attestd.issuance.mint import Names
 from attestd.issuance.wireguard import Gateway
-from attestd.protocol import limits
 from attestd.services import memory
 from attestd.services.context import Timing, Tunnel, Verifier
 from attestd.services.policy import PolicySource
-from attestd.services.sweep import expire_silent
 from attestd.store.addresses import AddressPool
 from attestd.store.engine import Store
-from attestd.store.errors import StoreError
 from attestd_pki.certificate import Certificate, parse_certificate
 from attestd_pki.chain import Exceptions, TrustStore
 from attestd_pki.development import development_issuer
 from attestd_pki.errors import PkiError
 from attestd_pki.unwrap import split_bundle
-
-SWEEP_SECONDS = 1.0
-"""How long after its deadline a silent device may still look trusted in the record; answers never do."""
-
-_log = structlog.get_logger("attestd")
 
 
 def build(configuration: Configuration, *, challenge_key: bytes | None = None) -> Verifier:
@@ -127,87 +108,12 @@ def _tunnel(configuration: Configuration) -> Tunnel | None:
     )
 
 
-class Application:
-    """The ASGI application: the devices' routes in front, everything else behind."""
-
-    def __init__(self, verifier: Verifier) -> None:
-        journal.configure()
-        self._verifier = verifier
-        self._devices = DeviceRoutes(verifier)
-        self._others = application(verifier)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or run for the life of the server."""
-        if scope["type"] == "http" and self._devices.handles(scope["path"]):
-            await self._devices(scope, receive, send)
-        elif scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-        else:
-            await self._others(scope, receive, send)
-
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        await receive()
-        async with self._sweeping():
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-        self._devices.close()
-        await send({"type": "lifespan.shutdown.complete"})
-
-    @contextlib.asynccontextmanager
-    async def _sweeping(self) -> AsyncIterator[None]:
-        with ThreadPoolExecutor(1, thread_name_prefix="sweep") as executor:
-            task = asyncio.create_task(self._sweep(executor))
-            try:
-                yield
-            finally:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
-
-    async def _sweep(self, executor: ThreadPoolExecutor) -> None:
-        while True:
-            await asyncio.sleep(SWEEP_SECONDS)
-            try:
-                expired = await asyncio.get_running_loop().run_in_executor(executor, expire_silent, self._verifier)
-            except (StoreError, Refused) as error:
-                _log.warning("sweep failed", error=str(error))
-            else:
-                for device_id in expired:
-                    _log.info("expired", device=device_id)
-
-
-def server(configuration: Configuration, verifier: Verifier) -> uvicorn.Server:
-    """Return a uvicorn server for the verifier, over TLS 1.3 alone."""
-    listen = configuration.listen
-    settings = uvicorn.Config(
-        Application(verifier),
-        host=listen.host,
-        port=listen.port,
-        http=BoundedProtocol,
-        ws="none",
-        lifespan="on",
-        timeout_keep_alive=limits.MAX_IDLE_SECONDS,
-        timeout_graceful_shutdown=10,
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        date_header=False,
-        proxy_headers=False,
-        ssl_certfile=str(configuration.path(listen.certificate)),
-        ssl_keyfile=str(configuration.path(listen.key)),
-        ssl_context_factory=_tls13,
-    )
-    return uvicorn.Server(settings)
-
-
-def _tls13(_settings: uvicorn.Config, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-    context = default()
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    return context
-
-
 def serve(configuration: Configuration) -> None:
     """Serve until a signal ends it. Assumes that `attestd.safety` found the configuration safe."""
+    from attestd.api.application import server, settle  # HTTP is loaded by who serves, not by every command
+
     verifier = build(configuration)
     verifier.store.require_schema()
-    server(configuration, verifier).run()
+    running = server(configuration, verifier)
+    settle()
+    running.run()

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import fleet
+import machines
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from report import Line
 
@@ -27,23 +27,23 @@ def core(bound: float, v: float, scale: float) -> list[Line]:
     with tempfile.TemporaryDirectory() as directory:
         world = World(f"sqlite:///{directory}/attestd.db")
         with world.listening():
-            chips, nonces = fleet.enrolled(world, BATCH)
+            chips, nonces = machines.enrolled(world, BATCH)
         rounds = max(4, int(60 * scale))
         return [
             _share(
-                "core, log by reference: share of the limit", world, fleet.routine(chips, nonces, rounds), bound, 0.8
+                "core, log by reference: share of the limit", world, machines.routine(chips, nonces, rounds), bound, 0.8
             ),
             _share(
                 "core, log remembered: share of the limit",
                 world,
-                fleet.with_log(chips, nonces, rounds // 4),
+                machines.with_log(chips, nonces, rounds // 4),
                 bound,
                 None,
             ),
             _share(
                 "core, full replay: share of the limit",
                 world,
-                fleet.varied_logs(fleet.with_log(chips, nonces, rounds // 4)),
+                machines.varied_logs(machines.with_log(chips, nonces, rounds // 4)),
                 bound,
                 0.5,
             ),
@@ -70,7 +70,7 @@ def _share(name: str, world: World, requests: Sequence[AttestRequest], bound: fl
 
 def _enrolment(name: str, world: World, key: Callable[[], Any], v: float, target: float) -> Line:
     chips = [SoftChip(world.now_s, ek=key()) for _ in range(12)]
-    fleet.announce(world, chips)
+    machines.announce(world, chips)
     spent = 0.0
     for chip in chips:
         body = codec.encode(chip.request(), codec.CBOR)

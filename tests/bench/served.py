@@ -5,13 +5,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import fleet
+import machines
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from attestd.app import settle
 from world import World
 
 
@@ -22,20 +23,21 @@ def verifier(pipe: Connection, url: str, devices: int, tls: tuple[Path, Path] | 
     """
     world = World(url)
     with world.listening():
-        chips, nonces = fleet.enrolled(world, devices)
+        chips, nonces = machines.enrolled(world, devices)
         plain = world.port
         with world.listening(tls=tls):
+            settle()
             pipe.send((plain, world.port))
             while True:
                 kind, rounds = pipe.recv()
-                pipe.send(fleet.bodies(_requests(kind, chips, nonces, rounds)))
+                pipe.send(machines.bodies(_requests(kind, chips, nonces, rounds)))
 
 
 def _requests(kind: str, chips: Any, nonces: Any, rounds: int) -> list[Any]:
     if kind == "routine":
-        return fleet.routine(chips, nonces, rounds)
-    made = fleet.with_log(chips, nonces, rounds)
-    return fleet.varied_logs(made) if kind == "fresh-logs" else made
+        return machines.routine(chips, nonces, rounds)
+    made = machines.with_log(chips, nonces, rounds)
+    return machines.varied_logs(made) if kind == "fresh-logs" else made
 
 
 def certificate(directory: Path) -> tuple[Path, Path]:
