@@ -21,7 +21,7 @@ _NUMBERS = count()
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A verifier on a SQLite file of its own, whose profile is met by every software chip that has just booted."""
     with pytest.MonkeyPatch.context() as patch, sqlite_world(tmp_path_factory.mktemp("verifier")) as made:
-        patch.setattr("attestd.app.expire_silent", expire_between_attacks)
+        patch.setattr("attestd.api.application.expire_silent", expire_between_attacks)
         made.golden(SoftChip(made.now_s))
         yield made
         made.verifier.store.close()

@@ -28,7 +28,7 @@ from attestd.store import tokens
 from attestd.store.tokens import TokenRecord
 from attestd_agent.lab.firmware import BootImage
 from attestd_pki.crl import verify_crl
-from pki_world import TRUST_DOMAIN
+from pki_world import CA_KEY, TRUST_DOMAIN
 from softchip import SoftChip
 from world import Problem, World, golden_profile
 
@@ -160,6 +160,62 @@ def second_verifier(world: World, **changed: Any) -> Iterator[World]:
     with other.listening():
         yield other
     other.verifier.store.close()
+
+
+# --- Secrets ------------------------------------------------------------------------------------------------------------
+
+
+def spellings(secret: bytes | str) -> dict[str, bytes]:
+    """Return name → how a secret could stand in a file, a log line or a message."""
+    if isinstance(secret, str):
+        return {"text": secret.encode()}
+    found = {
+        "raw": secret,
+        "hexadecimal": secret.hex().encode(),
+        "HEXADECIMAL": secret.hex().upper().encode(),
+        "repr": repr(secret)[2:-1].encode(),
+        "escaped": json.dumps(secret.decode("latin-1"))[1:-1].encode(),
+        "decimal": str(int.from_bytes(secret)).encode(),
+    }
+    for shift in range(3):  # a base64 text may hold the secret at any of three places of a group
+        encoded = base64.b64encode(bytes(shift) + secret).rstrip(b"=")
+        whole = encoded[(0, 2, 3)[shift] : len(encoded) - (1 if (shift + len(secret)) % 3 else 0)]
+        found[f"base64+{shift}"] = whole
+        found[f"base64url+{shift}"] = whole.replace(b"+", b"-").replace(b"/", b"_")
+    return found
+
+
+def betrayed(content: bytes, secrets: dict[str, bytes | str]) -> list[str]:
+    """Return which of the secrets stand in the content, and how."""
+    return [
+        f"{name} ({how})"
+        for name, secret in secrets.items()
+        for how, spelling in spellings(secret).items()
+        if spelling in content
+    ]
+
+
+def private_bytes(key: Any) -> bytes:
+    """Return a private key's secret itself: a seed, or a scalar of the curve's length."""
+    if hasattr(key, "private_numbers"):
+        numbers = key.private_numbers()
+        if hasattr(numbers, "private_value"):
+            return int(numbers.private_value).to_bytes((key.curve.key_size + 7) // 8)
+        return int(numbers.d).to_bytes(key.key_size // 8)
+    return bytes(key.private_bytes_raw())
+
+
+def secrets_of(world: World, *chips: SoftChip) -> dict[str, bytes | str]:
+    """Return name → every private key and every secret of the verifier and of these devices."""
+    held: dict[str, bytes | str] = {
+        "issuer key": private_bytes(CA_KEY),
+        "result key": private_bytes(world.verifier.result_key.private),
+        "challenge key": world.verifier.challenger.key,
+    }
+    for number, chip in enumerate(chips):
+        keys = {"ek": chip.ek, "ak": chip.ak, "device key": chip.device_key, "tunnel key": chip.wireguard}
+        held |= {f"{name} of device {number}": private_bytes(key) for name, key in keys.items()}
+    return held
 
 
 # --- Fixtures -----------------------------------------------------------------------------------------------------------

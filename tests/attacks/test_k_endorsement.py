@@ -57,7 +57,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     anchors = tuple(forge.make(plan).der for plan in (RSA_ROOT, CONSTRAINED_ROOT, SHORT_ROOT))
     place = tmp_path_factory.mktemp("verifier")
     with pytest.MonkeyPatch.context() as patch, sqlite_world(place, anchors=anchors) as made:
-        patch.setattr("attestd.app.expire_silent", expire_between_attacks)
+        patch.setattr("attestd.api.application.expire_silent", expire_between_attacks)
         made.golden(SoftChip(made.now_s))
         yield made
         made.verifier.store.close()

@@ -109,7 +109,7 @@ def end_of(direct: Direct, run: Callable[[], object], target: Target) -> str:
     direct.guard = partial(failing, target.function)
     try:
         run()
-    except Exception:  # noqa: BLE001, S110 (a driver may wrap the fault; what counts is what is believed afterwards)
+    except Exception:  # noqa: BLE001 (a driver may wrap the fault; what counts is what is believed afterwards)
         pass
     else:
         return "trusted although it failed" if HITS else "unused"

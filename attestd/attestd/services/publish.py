@@ -29,9 +29,17 @@ def current_crl(verifier: Verifier) -> bytes:
 
 
 def renew_crl(verifier: Verifier) -> None:
-    """Make a new list when the newest has passed half its life. Where nobody has asked for one yet, none is made."""
-    latest = _latest(verifier)
-    if latest is not None and (latest.this_update + latest.next_update) // 2 <= verifier.now():
+    """Make a new list when the newest has passed half its life, or somebody was revoked since.
+
+    Whoever revokes publishes at once; this covers a process that ended in between. Where nobody has asked for a list yet, none
+    is made.
+    """
+    with verifier.store.read() as connection:
+        latest = credentials.latest_crl(connection)
+        if latest is None:
+            return
+        missing = credentials.revoked_since(connection, latest.this_update)
+    if missing or (latest.this_update + latest.next_update) // 2 <= verifier.now():
         refresh_crl(verifier)
 
 

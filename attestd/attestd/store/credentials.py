@@ -176,6 +176,12 @@ def latest_crl(connection: Connection) -> CrlRecord | None:
     return record(CrlRecord, connection.execute(query).first())
 
 
+def revoked_since(connection: Connection, at: int) -> bool:
+    """Return whether any certificate was revoked at or after `at` (milliseconds)."""
+    query = select(CERTIFICATE.c.serial).where(CERTIFICATE.c.revoked_at >= at).limit(1)
+    return connection.execute(query).first() is not None
+
+
 def insert_crl(connection: Connection, crl: CrlRecord) -> None:
     """Keep a list. *Raises* StoreConflict when its number was issued: the caller takes the next and signs again."""
     added = insert(connection, CRL).values(values(crl)).on_conflict_do_nothing().returning(CRL.c.number)

@@ -1,0 +1,129 @@
+"""The whole application over TLS: the devices' routes in front, everything else behind, and the passing of time.
+
+Decides nothing. Assumes a verifier that app.py has wired.
+"""
+
+import asyncio
+import contextlib
+import gc
+import ssl
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import structlog
+import uvicorn
+
+from attestd import journal
+from attestd.api.connection import BoundedProtocol
+from attestd.api.devices import DeviceRoutes
+from attestd.api.http import Receive, Scope, Send
+from attestd.api.relying_parties import application
+from attestd.config import Configuration
+from attestd.protocol import limits
+from attestd.services.context import Verifier
+from attestd.services.sweep import expire_silent
+
+SWEEP_SECONDS = 1.0
+"""How long after its deadline a silent device may still look trusted in the record; answers never do."""
+
+_log = structlog.get_logger("attestd")
+
+
+class Application:
+    """The ASGI application: the devices' routes in front, everything else behind."""
+
+    def __init__(self, verifier: Verifier) -> None:
+        journal.configure()
+        self._verifier = verifier
+        self._devices = DeviceRoutes(verifier)
+        self._others = application(verifier)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or run for the life of the server."""
+        if scope["type"] == "http" and self._devices.handles(scope["path"]):
+            await self._devices(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        else:
+            await self._others(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        async with self._sweeping():
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        self._devices.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    @contextlib.asynccontextmanager
+    async def _sweeping(self) -> AsyncIterator[None]:
+        with ThreadPoolExecutor(1, thread_name_prefix="sweep") as executor:
+            task = asyncio.create_task(self._sweep(executor))
+            try:
+                yield
+            finally:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+    async def _sweep(self, executor: ThreadPoolExecutor) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            try:
+                expired = await asyncio.get_running_loop().run_in_executor(executor, expire_silent, self._verifier)
+            except Exception:  # noqa: BLE001 (a sweep that failed is tried again; one that ended would never expire anybody)
+                _log.exception("sweep failed")
+            else:
+                for device_id in expired:
+                    _log.info("expired", device=device_id)
+
+
+def server(configuration: Configuration, verifier: Verifier) -> uvicorn.Server:
+    """Return a uvicorn server for the verifier, over TLS 1.3 alone."""
+    listen = configuration.listen
+    settings = transport(
+        verifier,
+        host=listen.host,
+        port=listen.port,
+        ssl_certfile=str(configuration.path(listen.certificate)),
+        ssl_keyfile=str(configuration.path(listen.key)),
+        ssl_context_factory=tls13,
+    )
+    return uvicorn.Server(settings)
+
+
+def transport(verifier: Verifier, **where: Any) -> uvicorn.Config:
+    """Return how a verifier is served; `where` says at which address, and with which certificate."""
+    return uvicorn.Config(
+        Application(verifier),
+        http=BoundedProtocol,
+        ws="none",
+        lifespan="on",
+        timeout_keep_alive=limits.MAX_IDLE_SECONDS,
+        timeout_graceful_shutdown=10,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        **where,
+    )
+
+
+def tls13(_settings: uvicorn.Config, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    """Return a context for TLS 1.3 and nothing older."""
+    context = default()
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    # No tickets: devices do not resume sessions, and two tickets are an eighth of what a new connection costs.
+    context.num_tickets = 0
+    return context
+
+
+def settle() -> None:
+    """Take everything that has been loaded out of Python's cyclic garbage collection: it lives as long as the process.
+
+    Without this, each full collection looks at half a million objects of libraries, and every request waits for it.
+    """
+    gc.collect()
+    gc.freeze()
