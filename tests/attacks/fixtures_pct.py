@@ -20,7 +20,7 @@ import pytest
 import yaml
 from cryptography import x509
 
-from attestd import app
+from attestd.api import application
 from attestd.changes.operators import parse_operators
 from attestd.protocol.codec import PROBLEM_JSON
 from attestd.services.policy import PolicySource
@@ -257,7 +257,7 @@ def fleet_on_both(database_url: str, journal: io.StringIO) -> Iterator[World]:
 @pytest.fixture
 def no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing expires by itself in a verifier that is started after this."""
-    monkeypatch.setattr(app, "SWEEP_SECONDS", 3600.0)
+    monkeypatch.setattr(application, "SWEEP_SECONDS", 3600.0)
 
 
 def announced(world: World, name: str = "gate-1", **fields: Any) -> SoftChip:
