@@ -47,15 +47,29 @@ def parse_ima(data: bytes) -> RuntimeList:
     A binary list starts with a register number, so one of its first four bytes is zero; text has none.
     *Raises* `Malformed` ("ima-…", "structure-truncated").
     """
-    if len(data) > MAX_IMA_LIST:
-        raise Malformed("ima-size", f"a list of {len(data)} bytes")
-    entries = _parse_binary(data) if 0 in data[:4] else parse_ascii(data)
-    return RuntimeList(tuple(entries))
+    runtime, fault = read_ima(data, most=MAX_IMA_LIST)
+    if fault is not None:
+        raise fault
+    return runtime
 
 
-def _parse_binary(data: bytes) -> list[ImaEntry]:
-    """Read entries: register, SHA-1, template name and template data, each with a 32-bit length."""
+def read_ima(data: bytes, *, most: int) -> tuple[RuntimeList, Malformed | None]:
+    """Read a list of at most `most` bytes as far as it can be read: its entries up to the first fault, and the fault or None.
+
+    For people who look at a damaged list. Nothing may be decided by entries in front of a fault: `parse_ima` has none.
+    """
+    if len(data) > most:
+        return RuntimeList(()), Malformed("ima-size", f"a list of {len(data)} bytes")
     entries: list[ImaEntry] = []
+    try:
+        (_parse_binary if 0 in data[:4] else parse_ascii)(data, entries)
+    except Malformed as fault:
+        return RuntimeList(tuple(entries)), fault
+    return RuntimeList(tuple(entries)), None
+
+
+def _parse_binary(data: bytes, entries: list[ImaEntry]) -> None:
+    """Append entries: register, SHA-1, template name and template data, each with a 32-bit length."""
     position, end = 0, len(data)
     while position < end:
         index = len(entries)
@@ -75,7 +89,6 @@ def _parse_binary(data: bytes) -> list[ImaEntry]:
         body, position = _template_data(data, position, template)
         fields = split_fields(template, body)
         entries.append(build_entry(index, pcr, digest=digest, template=template, data=body, fields=fields))
-    return entries
 
 
 def _template_data(data: bytes, position: int, template: Template) -> tuple[bytes, int]:

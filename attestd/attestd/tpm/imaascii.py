@@ -15,19 +15,17 @@ from attestd.tpm.imatemplates import LEGACY, SHA1_SIZE, ImaEntry, Template, buil
 _DIGEST_FIELDS: Final = frozenset({"d-ng", "d-ngv2", "d-modsig"})
 
 
-def parse_ascii(data: bytes) -> list[ImaEntry]:
-    """Read one entry a line; empty lines are skipped.
+def parse_ascii(data: bytes, entries: list[ImaEntry]) -> None:
+    """Append one entry a line; empty lines are skipped. What was appended before a fault stays.
 
     *Raises* `Malformed` ("ima-line", "ima-field", "ima-pcr-index", "ima-entry-count", "ima-template-…").
     """
-    entries: list[ImaEntry] = []
     for line in data.split(b"\n"):
         if not line:
             continue
         if len(entries) >= MAX_IMA_ENTRIES:
             raise Malformed("ima-entry-count", f"more than {MAX_IMA_ENTRIES} entries")
         entries.append(_entry(len(entries), line))
-    return entries
 
 
 def _entry(index: int, line: bytes) -> ImaEntry:

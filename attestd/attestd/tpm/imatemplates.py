@@ -7,7 +7,7 @@ entries count in a replay and say nothing. Linux Documentation/security/IMA-temp
 from dataclasses import dataclass
 from functools import lru_cache
 from struct import Struct, error
-from typing import Final
+from typing import Final, NamedTuple
 
 from attestd.protocol.limits import MAX_IMA_TEMPLATE_NAME
 from attestd.tpm.algorithms import DIGEST_SIZES
@@ -51,16 +51,15 @@ class Template:
     path_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class ImaEntry:
-    """One measurement.
+class ImaEntry(NamedTuple):
+    """One measurement. A list has 100,000 of them, and a tuple is made three times as fast as a frozen dataclass.
 
     `template_digest` is the SHA-1 that the list itself gives (20 bytes); `data` the raw template data that the digests
     of every bank cover; `fields` its fields, named by the template. `path` is bytes: Linux paths have no encoding, and
     may hold line feeds and terminal escapes. `file_digest` is None for a violation: then nothing vouches for the file.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # it hides tuple.index, which nobody calls on an entry
     pcr: int
     template_digest: bytes
     template: str
