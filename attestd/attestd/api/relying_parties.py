@@ -2,19 +2,23 @@
 
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from attestd.api.bearer import requires, verifier_of
-from attestd.api.problems import problem
+from attestd.api.http import respond
+from attestd.api.problems import internal, problem
 from attestd.errors import Refused
 from attestd.protocol import codec
 from attestd.protocol.reasons import Reason
 from attestd.services import publish, relying
 from attestd.services.context import Verifier
 
+_log = structlog.get_logger("attestd.relying_parties")
 router = APIRouter(prefix="/v1")
 TrustReader = Annotated[relying.Caller, Depends(requires("trust:read"))]
 DeviceReader = Annotated[relying.Caller, Depends(requires("devices:read"))]
@@ -119,8 +123,31 @@ def application(verifier: Verifier) -> FastAPI:
     async def _http(_request: Request, error: HTTPException) -> Response:
         return answer(Refused(Reason.METHOD_NOT_ALLOWED if error.status_code == 405 else Reason.NOT_FOUND))
 
-    @made.exception_handler(Exception)
-    async def _unforeseen(_request: Request, _error: Exception) -> Response:
-        return answer(Refused(Reason.INTERNAL))
-
+    made.add_middleware(_Opaque)
     return made
+
+
+class _Opaque:
+    """Answers what is not foreseen with an opaque 500, and logs it as the devices' routes do.
+
+    A handler of the framework would raise it again behind the answer, for the server to print in a form of its own.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception:  # noqa: BLE001 (the outermost room, as in devices.py)
+            _log.exception("unforeseen", path=scope.get("path", "")[:200])
+            if not begun:
+                status, body, headers = problem(internal())
+                await respond(send, status, body, codec.PROBLEM_JSON, headers)
