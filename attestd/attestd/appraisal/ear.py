@@ -29,6 +29,7 @@ SUBMODULE: Final = "platform"
 STATUS: Final = {tier: tier.name.lower() for tier in Tier}
 _TIERS: Final = {word: tier for tier, word in STATUS.items()}
 _SHOWN_CODES: Final = 16
+_JSON: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 _REQUIRED: Final = ["iss", "sub", "jti", "iat", "exp", "eat_profile", "ear_verifier_id", "ear_status", "submods"]
 
 
@@ -165,7 +166,7 @@ def policy_id(result: Reportable) -> str:
 
 def sign_ear(claims: Mapping[str, Any], key: EarKey) -> str:
     """Return the claims as a JWT (JWS compact serialisation, RFC 7515, 7.1) signed with EdDSA (RFC 8037, 3.1)."""
-    payload = json.dumps(claims, separators=(",", ":"), allow_nan=False).encode()
+    payload = _JSON.encode(claims).encode()
     signed = key._header + _base64url(payload)
     return (signed + b"." + _base64url(key.private.sign(signed))).decode("ascii")
 

@@ -9,7 +9,7 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final, NoReturn, TypeVar, cast
 
 import cbor2
@@ -194,22 +194,25 @@ def _from_base64url(raw: Any, where: str) -> bytes:
     return value
 
 
+_AS_THEY_ARE: Final = frozenset({str, int, bool, type(None)})
+
+
 def _plain(message: Any, *, from_bytes: Callable[[bytes], Any]) -> Any:
-    if isinstance(message, bytes):
+    kind = type(message)
+    if kind in _AS_THEY_ARE:
+        return message
+    if kind is bytes:
         return from_bytes(message)
-    if isinstance(message, tuple) and message and all(isinstance(x, tuple) and len(x) == 2 for x in message):
-        return {name: _plain(value, from_bytes=from_bytes) for name, value in message}
-    if isinstance(message, tuple | list):
-        return [_plain(item, from_bytes=from_bytes) for item in message]
-    if is_dataclass(message):
-        made = SHAPES[type(message)]
-        values = ((name, getattr(message, name)) for name in (*made.required, *made.optional))
-        return {
-            name: _plain(value, from_bytes=from_bytes)
-            for name, value in values
-            if name in made.required or (value is not None and value != ())
+    made = SHAPES.get(kind)
+    if made is not None:
+        values = {name: getattr(message, name) for name in made.required}
+        values |= {
+            name: value for name in made.optional if (value := getattr(message, name)) is not None and value != ()
         }
-    return message
+        return {name: _plain(value, from_bytes=from_bytes) for name, value in values.items()}
+    if message and all(isinstance(item, tuple) and len(item) == 2 for item in message):
+        return {name: _plain(value, from_bytes=from_bytes) for name, value in message}
+    return [_plain(item, from_bytes=from_bytes) for item in message]
 
 
 def _load_cbor(body: bytes) -> Any:

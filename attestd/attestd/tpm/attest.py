@@ -6,6 +6,7 @@ business, which therefore sees structures that are wrong on purpose. TPM 2.0 par
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from struct import Struct, error
 from typing import Final
 
@@ -155,8 +156,12 @@ def _quote(data: bytes, position: int) -> QuoteBody:
     return QuoteBody(tuple(selections), data[position:])
 
 
+@lru_cache(maxsize=256)
 def _selection(number: int, bitmap: bytes, size: int, where: int) -> PcrSelection:
-    """Turn one bank's bitmap into indices: bit 0 of the first byte is PCR 0 (part 2, 10.6.1)."""
+    """Turn one bank's bitmap into indices: bit 0 of the first byte is PCR 0 (part 2, 10.6.1).
+
+    A memo of a pure function: a fleet is asked for one selection.
+    """
     algorithm = HASH_NAMES.get(number)
     if algorithm is None:
         raise Malformed("algorithm-unknown", f"a PCR bank of algorithm 0x{number:04x}", where=where)
