@@ -89,6 +89,6 @@ def facts_of(made: Iterable[Made]) -> BootFacts:
 
 def rewritten(log: EventLog, chosen: Callable[[Event], bool], **changes: object) -> EventLog:
     """Return the log with other words about the chosen events: a liar's log over genuine digests."""
-    events = tuple(replace(e, **changes) if chosen(e) else e for e in log.events)  # type: ignore[arg-type]
+    events = tuple(e._replace(**changes) if chosen(e) else e for e in log.events)  # type: ignore[arg-type]
     assert events != log.events, "no event was chosen"
     return replace(log, events=events)

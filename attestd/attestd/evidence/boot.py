@@ -105,6 +105,8 @@ def _phases(replayed: Replay, log: EventLog, *, bank: str, quoted: bytes | None)
     if quoted is None:
         return ()
     start = replayed.pcrs.get(_PHASE_REGISTER, bytes(len(quoted)))
+    if quoted == start:
+        return ()  # nothing was extended behind the log
     new = hasher(bank)
     for first in (0, 2):  # with an initial ramdisk, and without one
         names = _PHASES[first:]

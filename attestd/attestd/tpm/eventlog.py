@@ -10,7 +10,7 @@ measurement registers in place of PCR numbers.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from struct import Struct, error
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from attestd.protocol.limits import MAX_DIGESTS, MAX_EVENT_DATA, MAX_EVENT_LOG, MAX_EVENTS, PCR_COUNT
 from attestd.tpm.algorithms import DIGEST_SIZES, HASH_NAMES, hasher
@@ -36,11 +36,13 @@ _SIZE: Final = Struct("<I")
 _ALGORITHM: Final = Struct("<H")
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One event. `index` counts from 0 behind the Spec ID header; `digests` are (algorithm, digest), declared order."""
+class Event(NamedTuple):
+    """One event; a tuple, since a log has hundreds of them.
 
-    index: int
+    `index` counts from 0 behind the Spec ID header; `digests` are (algorithm, digest), declared order.
+    """
+
+    index: int  # type: ignore[assignment]  # hides a method of tuples that nobody needs here
     pcr: int
     type: int
     digests: tuple[tuple[str, bytes], ...]
