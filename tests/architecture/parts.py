@@ -37,6 +37,7 @@ ROOMS = (
     "attestd.tpm",
     "attestd.evidence",
     "attestd.appraisal",
+    "attestd.inspection",
     "attestd.lifecycle",
     "attestd.changes",
     "attestd.issuance",
@@ -239,9 +240,9 @@ def attacks() -> str:
         for identifier, text in attacks_of.items():
             tests = found.get(identifier, [])
             reasons = dict.fromkeys(reason for test in tests for reason in test.reasons)
-            shown = "<br>".join(f"`{test.name}`" for test in tests) or attack_list.ABSENT.get(
-                identifier, "*no test yet*"
-            )
+            shown = "<br>".join(
+                f"`{test.name}`{' (**known gap**)' * test.skipped}" for test in tests
+            ) or attack_list.ABSENT.get(identifier, "*no test yet*")
             rows.append((identifier, text, ", ".join(f"`{reason}`" for reason in reasons), shown))
         sections.append(f"### {title}\n\n" + _table(("id", "attack", "refused as", "tests"), rows))
     return "\n".join(sections)
