@@ -102,7 +102,10 @@ def health(verifier: TheVerifier) -> dict[str, str]:
 
 def application(verifier: Verifier) -> FastAPI:
     """Return the application for everything but the devices' routes."""
-    made = FastAPI(title="attestd", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json")
+    # No redirects: an address is right or there is nothing, and no Host header finds its way into an answer.
+    made = FastAPI(
+        title="attestd", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json", redirect_slashes=False
+    )
     made.state.verifier = verifier
     made.include_router(router)
 
