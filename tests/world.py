@@ -124,7 +124,7 @@ class World:
             "challenger": Challenger("attestd", clock.random_bytes(32)),
             "ek_policy": EkPolicy(TrustStore.of([parse_certificate(der) for der in (GOOD_MAKER.anchor, *anchors)])),
             "pinned_ek_allowed": False,
-            "policy": PolicySource(operators, fleet=TRUST_DOMAIN),
+            "policy": PolicySource(operators, fleet=TRUST_DOMAIN, now=self.now),
             "selection": Selection("sha256", PCRS),
             "server_names": frozenset({"localhost", "127.0.0.1"}),
             "issuer": an_issuer(),

@@ -34,11 +34,22 @@ def build(configuration: Configuration, *, challenge_key: bytes | None = None) -
     `challenge_key` (32 bytes) is given by replicas that share one; by default it is drawn now and dies with the process.
     """
     try:
-        return _build(configuration, challenge_key or clock.random_bytes(32))
+        return _build(configuration, challenge_key or _challenge_key(configuration))
     except FileNotFoundError as error:
         raise UnsafeConfiguration("file-missing", f"{error.filename} is missing: run `attestd init`") from None
     except (PkiError, ValueError) as error:
         raise UnsafeConfiguration("config-malformed", str(error)) from None
+
+
+def _challenge_key(configuration: Configuration) -> bytes:
+    """Return the key that replicas share, or one that dies with this process."""
+    shared = configuration.replicas.challenge_key
+    if shared is None:
+        return clock.random_bytes(32)
+    key = configuration.path(shared).read_bytes()
+    if len(key) != 32:
+        raise UnsafeConfiguration("challenge-key-malformed", f"{shared} does not hold exactly 32 bytes")
+    return key
 
 
 def _build(configuration: Configuration, challenge_key: bytes) -> Verifier:
@@ -53,7 +64,7 @@ def _build(configuration: Configuration, challenge_key: bytes) -> Verifier:
             Exceptions(frozenset(bytes.fromhex(digest) for digest in trust.sha1_manufacturers)),
         ),
         pinned_ek_allowed=trust.ek_certificate == "or-inventory",
-        policy=PolicySource(read_operators(configuration), fleet=trust.domain),
+        policy=PolicySource(read_operators(configuration), fleet=trust.domain, now=clock.now_ms),
         selection=Selection(attestation.bank, attestation.pcrs),
         server_names=frozenset(name.lower() for name in configuration.listen.names),
         issuer=development_issuer(path(issuance.key).read_bytes(), authority, dns_suffix=trust.dns_suffix),

@@ -21,6 +21,12 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Replicas(_Section):
+    """What several verifiers of one fleet share, beside the database. `challenge_key`: a file of 32 random bytes, mode 0600."""
+
+    challenge_key: Path | None = None
+
+
 class Listen(_Section):
     """Where the verifier listens and under which names devices reach it (`names` are the TLS certificate's)."""
 
@@ -48,12 +54,10 @@ class Trust(_Section):
 
 
 class Attestation(_Section):
-    """What is quoted and how often. A device silent for `deadline` seconds loses its trust."""
+    """What is quoted, and how soon a device that waits for a person may ask again. How often it proves itself is its profile's."""
 
     bank: str = Field("sha256", pattern="^(sha256|sha384|sha512)$")
     pcrs: tuple[int, ...] = tuple(range(15))
-    interval: int = Field(60, ge=limits.MIN_INTERVAL_SECONDS, le=limits.MAX_INTERVAL_SECONDS)
-    deadline: int = Field(300, ge=limits.MIN_INTERVAL_SECONDS, le=7 * limits.MAX_INTERVAL_SECONDS)
     pending_retry: int = Field(60, ge=1, le=3600)
     result_key: Path = Path("results/key.pem")
 
@@ -106,6 +110,7 @@ class Configuration(_Section):
     attestation: Attestation = Attestation()
     issuance: Issuance = Issuance()
     wireguard: Wireguard = Wireguard()
+    replicas: Replicas = Replicas()
 
     def path(self, relative: Path) -> Path:
         """Return a configured path, absolute."""

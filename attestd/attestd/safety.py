@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from attestd import clock
 from attestd.changes.errors import ChangeRefused
 from attestd.changes.operators import parse_operators
-from attestd.config import Configuration
+from attestd.config import CONFIG_NAME, Configuration
 from attestd.errors import UnsafeConfiguration
 from attestd.store import SchemaMismatch, Store
 from attestd_pki.certificate import parse_certificate
@@ -63,6 +63,37 @@ def _directory(configuration: Configuration) -> Findings:
         yield UnsafeConfiguration("directory-writable", f"others can write into {place}: chmod 0700 {place}")
 
 
+def _decisive(configuration: Configuration) -> Iterator[Path]:
+    """Yield every file and directory by which somebody who writes there decides whom the verifier trusts."""
+    trust, issuance = configuration.trust, configuration.issuance
+    files = (
+        Path(CONFIG_NAME),
+        trust.operators,
+        issuance.certificate,
+        issuance.key,
+        configuration.listen.certificate,
+        configuration.listen.anchor,
+        configuration.attestation.result_key,
+    )
+    paths = [configuration.path(file) for file in files] + list(anchor_files(configuration))
+    yield from dict.fromkeys((*paths, *(path.parent for path in paths)))
+
+
+def _writable(configuration: Configuration) -> Findings:
+    for path in _decisive(configuration):
+        mode = _mode(path)
+        if (
+            mode is not None
+            and mode & _WRITABLE
+            and path
+            not in (
+                configuration.directory,
+                configuration.path(configuration.trust.operators),
+            )
+        ):
+            yield UnsafeConfiguration("trust-writable", f"others can write {path}: chmod go-w {path}")
+
+
 def _secret_files(configuration: Configuration) -> Iterator[tuple[str, Path]]:
     """Yield (what it is, path) of every file whose reader could impersonate somebody."""
     yield "tls-key", configuration.path(configuration.listen.key)
@@ -70,6 +101,8 @@ def _secret_files(configuration: Configuration) -> Iterator[tuple[str, Path]]:
     yield "issuer-key", configuration.path(configuration.issuance.key)
     yield "result-key", configuration.path(configuration.attestation.result_key)
     yield "operator-key", configuration.path(OPERATOR_KEY)
+    if configuration.replicas.challenge_key is not None:
+        yield "challenge-key", configuration.path(configuration.replicas.challenge_key)
 
 
 def _secrets(configuration: Configuration) -> Findings:
@@ -301,16 +334,7 @@ def _result_key(configuration: Configuration) -> Findings:
         yield UnsafeConfiguration("key-reused", f"{path} is also the issuer's key: one key, one purpose")
 
 
-# --- Time and database ----------------------------------------------------------------------------------------------
-
-
-def _timing(configuration: Configuration) -> Findings:
-    interval, deadline = configuration.attestation.interval, configuration.attestation.deadline
-    if deadline < 2 * interval:
-        yield UnsafeConfiguration(
-            "deadline-short",
-            f"attestation.deadline is {deadline} s: one lost message ends trust; use {2 * interval} or more",
-        )
+# --- Database ----------------------------------------------------------------------------------------------
 
 
 def _database(configuration: Configuration) -> Findings:
@@ -335,6 +359,7 @@ _CHECKS: Final[tuple[Callable[[Configuration], Findings], ...]] = (
     _directory,
     _secrets,
     _database_file,
+    _writable,
     _development,
     _tls,
     _names,
@@ -343,7 +368,6 @@ _CHECKS: Final[tuple[Callable[[Configuration], Findings], ...]] = (
     _result_key,
     _operators,
     _gateway,
-    _timing,
     _database,
     _ek_anchors,
 )

@@ -36,10 +36,10 @@ from attestd_pki import bounds, der, names
 from attestd_pki.errors import PkiError
 from attestd_pki.grant import Grant
 
-GRANT_DIGEST_OID: Final = x509.ObjectIdentifier("2.25.338062335288682359419702456642251699552")
-"""Private extension: SHA-256 of the grant whose projection the certificate is. The arc is UUID
-fe546ffd-642f-4c48-b98a-f3c7fc92b560 (X.667, 7: anybody may use a UUID under 2.25). Never critical, so that stock TLS
-and IKE implementations accept the certificate."""
+GRANT_DIGEST_OID: Final = x509.ObjectIdentifier("2.999.7141.1")
+"""Private extension: SHA-256 of the grant whose projection the certificate is. Never critical, so that stock TLS and IKE
+implementations accept the certificate. The arc is X.660's for examples, until the project has an enterprise number: an arc
+under a UUID (2.25) would be proper, but implementations that hold arcs in 31 bits refuse to read such a certificate at all."""
 
 # A TBSCertificate names the algorithm it will be signed with, and the builder wants a key to say so. This key is public
 # knowledge; what it signs is thrown away, and only the bytes to be signed are kept.

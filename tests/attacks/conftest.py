@@ -8,23 +8,21 @@ import pytest
 
 pytest.register_assert_rewrite("exchanges")
 
-from exchanges import EXCHANGES, Enrolment, Exchange, expire_between_attacks  # noqa: E402
+from exchanges import EXCHANGES, Enrolment, Exchange, verifier_in_memory  # noqa: E402
 from exchanges import refused as hold_refused  # noqa: E402
 from softchip import SoftChip  # noqa: E402
-from world import World, sqlite_world  # noqa: E402
+from world import World  # noqa: E402
 
 ChipFactory = Callable[..., SoftChip]
 _NUMBERS = count()
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A verifier on a SQLite file of its own, whose profile is met by every software chip that has just booted."""
-    with pytest.MonkeyPatch.context() as patch, sqlite_world(tmp_path_factory.mktemp("verifier")) as made:
-        patch.setattr("attestd.api.application.expire_silent", expire_between_attacks)
+def world() -> Iterator[World]:
+    """A verifier with a SQLite file of its own, whose profile is met by every software chip that has just booted."""
+    with verifier_in_memory() as made:
         made.golden(SoftChip(made.now_s))
         yield made
-        made.verifier.store.close()
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ import pytest
 import yaml
 from cryptography import x509
 
+from attestd import clock
 from attestd.api import application
 from attestd.changes.operators import parse_operators
 from attestd.protocol.codec import PROBLEM_JSON
@@ -142,7 +143,7 @@ def profile_with(chip: SoftChip, **changes: Any) -> str:
 def fresh_policy(world: World, *, threshold: int = 1) -> PolicySource:
     """Return what a verifier that starts now believes: these operators, and nothing yet."""
     operators = parse_operators("\n".join(one.line for one in world.operators), threshold=threshold)
-    return PolicySource(operators, fleet=TRUST_DOMAIN)
+    return PolicySource(operators, fleet=TRUST_DOMAIN, now=clock.now_ms)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ and each is wrong in one way.
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import cbor2
@@ -23,9 +22,9 @@ from attestd.protocol.messages import PATH_ENROL, EnrolChallenge
 from attestd.protocol.reasons import Reason
 from attestd_pki.certificate import parse_certificate
 from attestd_pki.chain import TrustStore
-from exchanges import Enrolment, expire_between_attacks, refused
+from exchanges import Enrolment, refused, verifier_in_memory
 from softchip import GOOD_MAKER, UNKNOWN_MAKER, Maker, SoftChip
-from world import World, sqlite_world
+from world import World
 
 ChipFactory = Callable[..., SoftChip]
 DAY = 86_400
@@ -52,15 +51,12 @@ SHORT_ROOT = replace(
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world() -> Iterator[World]:
     """A verifier that accepts a few made-up manufacturers."""
     anchors = tuple(forge.make(plan).der for plan in (RSA_ROOT, CONSTRAINED_ROOT, SHORT_ROOT))
-    place = tmp_path_factory.mktemp("verifier")
-    with pytest.MonkeyPatch.context() as patch, sqlite_world(place, anchors=anchors) as made:
-        patch.setattr("attestd.api.application.expire_silent", expire_between_attacks)
+    with verifier_in_memory(anchors=anchors) as made:
         made.golden(SoftChip(made.now_s))
         yield made
-        made.verifier.store.close()
 
 
 def without(extension_type: type[x509.ExtensionType], *instead: tuple[x509.ExtensionType, bool]) -> forge.Extensions:
@@ -185,12 +181,11 @@ def test_k05_something_that_is_no_certificate_is_refused(world: World, chip: Chi
 
 
 @pytest.fixture
-def lenient(tmp_path: Path) -> Iterator[World]:
+def lenient() -> Iterator[World]:
     """A verifier that takes a TPM without a certificate if the inventory names that very key."""
-    with sqlite_world(tmp_path, pinned_ek_allowed=True) as made:
+    with verifier_in_memory(pinned_ek_allowed=True) as made:
         made.golden(SoftChip(made.now_s))
         yield made
-        made.verifier.store.close()
 
 
 def test_k05_inventory_that_pins_a_key_pins_no_other_one(lenient: World) -> None:
@@ -431,14 +426,13 @@ def test_k06_two_authorities_that_signed_each_other_lead_nowhere(world: World, c
     refuse(world, mine, loop, Reason.EK_CHAIN_UNTRUSTED)
 
 
-def test_k06_anchor_that_was_removed_is_trusted_no_longer(tmp_path: Path) -> None:
+def test_k06_anchor_that_was_removed_is_trusted_no_longer() -> None:
     """The same certificate at a verifier without that anchor: no memory, no public list of authorities."""
     nobody = EkPolicy(TrustStore.of([parse_certificate(UNKNOWN_MAKER.anchor)]))
-    with sqlite_world(tmp_path, ek_policy=nobody) as made:
+    with verifier_in_memory(ek_policy=nobody) as made:
         mine = SoftChip(made.now_s)
         made.announce(mine)
         made.golden(mine)
         refused(made, lambda: made.begin(mine.request()), Reason.EK_CHAIN_UNTRUSTED)
         mine.certificates = (UNKNOWN_MAKER.certify(mine.ek, now_s=made.now_s),)
         assert made.enrol(mine).state == "trusted"
-        made.verifier.store.close()

@@ -17,6 +17,7 @@ from attacks.fixtures_pct import (
     state_of,
     turned_away,
 )
+from attestd import clock
 from attestd.changes.operators import parse_operators
 from attestd.changes.rules import AdmissionRule, rules_document
 from attestd.protocol import codec
@@ -245,7 +246,7 @@ def test_p04_what_one_verifier_allows_the_other_allows_at_once(fleet_and_gate: t
 @pytest.mark.attack("P04", reason="policy-unapproved")
 def test_p04_a_verifier_with_other_operators_does_not_take_the_change_over(fleet: World, gate: SoftChip) -> None:
     strangers = parse_operators("\n".join(Operator(name).line for name in ("alice", "bob")), threshold=1)
-    policy = PolicySource(strangers, fleet=TRUST_DOMAIN)
+    policy = PolicySource(strangers, fleet=TRUST_DOMAIN, now=clock.now_ms)
     with second_verifier(fleet, policy=policy) as other, refused(other, "policy-unapproved"):
         other.enrol(gate)
     assert fleet.enrol(gate).state == "trusted"

@@ -53,7 +53,7 @@ def forget(world: World) -> None:
     verifier = world.verifier
     for memory in (verifier.boots, verifier.identities, verifier.keys):
         memory._items.clear()
-    fresh = PolicySource(verifier.policy._operators, fleet="fleet.example")
+    fresh = PolicySource(verifier.policy._operators, fleet="fleet.example", now=verifier.now)
     object.__setattr__(verifier, "policy", fresh)
 
 

@@ -19,11 +19,11 @@ from attestd_agent.lab.device import SoftwareDevice
 from attestd_agent.lab.manufacturer import Manufacturer
 from attestd_agent.tpm import TpmRefused
 from attestd_agent.tpm_esys import EsysTpm
-from exchanges import Attestation, Enrolment, expire_between_attacks, nonce_in, refused
+from exchanges import Attestation, Enrolment, nonce_in, refused, verifier_in_memory
 from softchip import PCRS
 from swtpm import SWTPM_MARKS, DeviceFactory
 from tpmchip import OtherKeyTpm, TpmChip, attestation_key
-from world import World, sqlite_world
+from world import World
 
 pytest_plugins = ("swtpm",)
 pytestmark = SWTPM_MARKS
@@ -32,16 +32,11 @@ RESTRICTED = templates.RESTRICTED
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, manufacturer: Manufacturer) -> Iterator[World]:
+def world(manufacturer: Manufacturer) -> Iterator[World]:
     """A verifier that trusts this manufacturer's TPMs."""
     anchors = tuple(one.public_bytes(Encoding.DER) for one in x509.load_pem_x509_certificates(manufacturer.anchors))
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        sqlite_world(tmp_path_factory.mktemp("verifier"), anchors=anchors) as made,
-    ):
-        patch.setattr("attestd.api.application.expire_silent", expire_between_attacks)
+    with verifier_in_memory(anchors=anchors) as made:
         yield made
-        made.verifier.store.close()
 
 
 @pytest.fixture

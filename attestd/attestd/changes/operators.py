@@ -57,6 +57,14 @@ class Operators:
         """Return the operators' names, sorted, each once."""
         return tuple(sorted({entry.principal for entry in self.keys}))
 
+    def valid_at(self, at: int) -> "Operators":
+        """Return the operators whose keys are good at `at` (milliseconds). *Raises* ChangeRefused when they are too few.
+
+        A change names its own time, so whoever accepts one *now* holds it against the keys that are good now: somebody who
+        left cannot approve what claims to have been proposed before.
+        """
+        return Operators(self.threshold, tuple(entry for entry in self.keys if entry.valid(at)))
+
     def find(self, key: bytes) -> OperatorKey | None:
         """Return the entry of a key in SSH's encoding, or None."""
         return next((entry for entry in self.keys if entry.key == key), None)

@@ -39,6 +39,7 @@ from attestd.services.issue import issue_certificate, issue_vpn, withdraw
 from attestd.services.judge import Judgement, judge
 from attestd.services.publish import refresh_crl
 from attestd.store import devices, log
+from attestd.store.changes import share_policy
 from attestd.store.devices import DeviceRecord, LoadedDevice
 from attestd.store.errors import StaleState
 from attestd.tpm.algorithms import DIGEST_SIZES
@@ -190,6 +191,7 @@ class _Enrolment:
         """Return the answer after the commit, or raise the refusal after the commit that records it."""
         try:
             with self.verifier.store.write() as connection:
+                share_policy(connection)
                 known = devices.load_device(connection, self.device_id)
                 self._check_known(known)
                 book = self.verifier.policy.book(connection)

@@ -6,6 +6,7 @@ then nothing is trusted until a person looks (attack P02). Memory only ever hold
 """
 
 import threading
+from collections.abc import Callable
 from typing import cast
 
 from attestd.appraisal.document import ProfileError
@@ -38,9 +39,11 @@ def change_of(record: ChangeRecord) -> Change:
 class PolicySource:
     """The current policy book of one verifier. Safe to use from several threads."""
 
-    def __init__(self, operators: Operators, *, fleet: str) -> None:
-        """Believe these operators about the fleet (its trust domain), and nothing yet."""
+    def __init__(self, operators: Operators, *, fleet: str, now: Callable[[], int]) -> None:
+        """Believe these operators about the fleet (its trust domain), and nothing yet. `now` is in milliseconds."""
         self._operators = operators
+        self._now = now
+        self._running = False
         self._book = empty_book(fleet)
         self._profiles: dict[bytes, Profile] = {}
         self._lock = threading.Lock()
@@ -57,6 +60,7 @@ class PolicySource:
             head = policy_head(connection) if head is None else head
             if head > self._book.sequence:
                 self._advance(connection)
+            self._running = True
             if head < self._book.sequence:
                 raise Refused(Reason.POLICY_UNAPPROVED, f"the chain ends at {head}, {self._book.sequence} was seen")
             return self._book
@@ -67,9 +71,11 @@ class PolicySource:
 
     def _advance(self, connection: Connection) -> None:
         try:
+            # What is learnt while running was applied just now: keys that have ended since do not count for it.
+            operators = self._operators.valid_at(self._now()) if self._running else self._operators
             while kept := changes.load_changes(connection, self._book.sequence):
                 told = [(change_of(record), record.signatures) for record in kept]
-                self._book = verify_chain(told, self._operators, book=self._book)
+                self._book = verify_chain(told, operators, book=self._book)
         except ChangeRefused as error:
             raise Refused(Reason.POLICY_UNAPPROVED, f"{error.code}: {error}") from None
 

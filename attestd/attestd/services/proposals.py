@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from attestd.changes.book import fold, verify_chain
+from attestd.changes.errors import ChangeRefused
 from attestd.changes.inventory import read_inventory
 from attestd.changes.operators import Operators, verify_approval
 from attestd.changes.statement import Change, Kind
@@ -58,7 +59,9 @@ def submit(verifier: Verifier, operators: Operators, change: Change, *, signatur
 
     *Raises* ChangeRefused (another change came in between, a signature is wrong), Refused, StoreError.
     """
+    operators = _standing_operators(verifier, operators, change)
     with verifier.store.write() as connection:
+        rows.hold_policy(connection)
         fold(verifier.policy.book(connection), change)
         approvers = _approvers(change, signatures, operators)
         rows.insert_proposal(connection, _record(change, signatures))
@@ -74,7 +77,9 @@ def approve(verifier: Verifier, operators: Operators, sequence: int, *, signatur
     *Raises* ChangeRefused (approval-invalid, approval-unknown-operator, …), Declined (change-unknown), StoreError.
     """
     with verifier.store.write() as connection:
+        rows.hold_policy(connection)
         change = of_record(_open(connection, sequence))
+        operators = _standing_operators(verifier, operators, change)
         verify_approval(change, signature, operators)
         signatures = rows.add_signature(connection, sequence, signature)
         approvers = _approvers(change, signatures, operators)
@@ -125,6 +130,22 @@ def of_record(record: ChangeRecord) -> Change:
         record.proposed_by,
         record.proposed_at,
     )
+
+
+def _standing_operators(verifier: Verifier, operators: Operators, change: Change) -> Operators:
+    """Return the operators who may decide now, about a change that was proposed lately.
+
+    *Raises* ChangeRefused (change-time): a change from the future would force its time upon every later one.
+    """
+    now = verifier.now()
+    if not now - PROPOSAL_AGE_MS <= change.proposed_at <= now + CLOCK_SKEW_MS:
+        raise ChangeRefused("change-time", "the change was not proposed within the last week: propose it again")
+    return operators.valid_at(now)
+
+
+PROPOSAL_AGE_MS = 7 * 24 * 3600 * 1000
+"""Approvals may take a week: operators sign off line, with keys that lie in a safe."""
+CLOCK_SKEW_MS = 10 * 60 * 1000
 
 
 def _open(connection: Connection, sequence: int) -> ChangeRecord:

@@ -94,6 +94,25 @@ def withdraw_proposal(connection: Connection, sequence: int) -> bool:
     return connection.execute(gone).rowcount == 1
 
 
+def hold_policy(connection: Connection) -> None:
+    """Keep other changes, and enrolments, waiting until the transaction ends.
+
+    On PostgreSQL an enrolment that began before a withdrawal would otherwise not see it, nor be seen by it. On SQLite writers
+    are one at a time anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+
+
+def share_policy(connection: Connection) -> None:
+    """Keep changes of policy waiting until the transaction ends; others who share it do not wait for each other."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock_shared({_LOCK})")
+
+
+_LOCK = 0x6174706F  # "atpo"
+
+
 def _one(sequence: int) -> Select[tuple[object, ...]]:
     return select(*columns(CHANGE, ChangeRecord)).where(CHANGE.c.sequence == sequence)
 

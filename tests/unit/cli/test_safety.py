@@ -103,7 +103,6 @@ def test_file_with_the_wrong_content_is_found(safe: Path, name: str, content: by
 @pytest.mark.parametrize(
     ("old", "new", "code"),
     [
-        ("deadline = 300", "deadline = 119", "deadline-short"),
         ("approvals = 1", "approvals = 2", "approvals-unreachable"),
         ('public_key = ""', 'public_key = "cHVibGlj"', "wireguard-key"),
         ('names = ["localhost", "127.0.0.1"]', "names = []", "names-missing"),
