@@ -43,7 +43,7 @@ def runtime_facts(
         return _unexplained(listed, offset, start or bytes(len(quoted)))
     confirmed = listed.entries[:length]
     findings = _mismatches(confirmed) if convention == "padded" or bank == "sha1" else ()
-    aggregate, others = _split_aggregates(confirmed, pcrs, bank=bank, offset=offset)
+    aggregate, others = _split_aggregate(confirmed, pcrs, bank=bank, offset=offset)
     return RuntimeFacts(
         offset=offset,
         count=offset + length,
@@ -107,23 +107,20 @@ def _mismatches(confirmed: tuple[ImaEntry, ...]) -> tuple[EvidenceFinding, ...]:
     )
 
 
-def _split_aggregates(
+def _split_aggregate(
     confirmed: tuple[ImaEntry, ...], pcrs: Mapping[int, bytes], *, bank: str, offset: int
-) -> tuple[Aggregate, list[ImaEntry]]:
-    """Judge the boot aggregates and return the other entries.
+) -> tuple[Aggregate, tuple[ImaEntry, ...]]:
+    """Judge the boot aggregate and return the other entries.
 
-    The first entry of a boot is one. Later ones (a kernel started by kexec) must hold the same registers.
+    The kernel measures it before anything else, so the first entry of a boot may be one and no other: a file can have its
+    name, and what an entry is called says nothing of what it is.
     """
-    others: list[ImaEntry] = []
-    found: Aggregate = "earlier" if offset else "absent"
-    for position, entry in enumerate(confirmed):
-        if entry.path != _AGGREGATE or entry.violation or entry.template not in _TEMPLATES:
-            others.append(entry)
-            continue
-        state = _aggregate(entry, pcrs, bank)
-        if state == "differs" or (position == 0 and not offset and found != "differs"):
-            found = state
-    return found, others
+    if offset or not confirmed:
+        return "earlier" if offset else "absent", confirmed
+    first = confirmed[0]
+    if first.path != _AGGREGATE or first.pcr != IMA_PCR or first.violation or first.template not in _TEMPLATES:
+        return "absent", confirmed
+    return _aggregate(first, pcrs, bank), confirmed[1:]
 
 
 def _aggregate(entry: ImaEntry, pcrs: Mapping[int, bytes], bank: str) -> Aggregate:

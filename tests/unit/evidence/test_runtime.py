@@ -111,9 +111,23 @@ def test_a_list_that_does_not_start_with_an_aggregate_lacks_it():
     assert facts(whole(*FILES), extended(*FILES)).boot_aggregate == "absent"
 
 
-def test_a_later_aggregate_of_another_boot_differs():
-    other = ng(b"boot_aggregate", bytes(32))
-    assert facts(whole(FIRST, FILES[0], other), extended(FIRST, FILES[0], other)).boot_aggregate == "differs"
+@pytest.mark.parametrize("algorithm", [b"sha256", b"sha1", b"sha512"])
+@pytest.mark.parametrize("place", ["behind the first", "in a list that goes on"])
+def test_e08_a_later_entry_with_the_aggregates_name_is_a_file(algorithm, place):
+    other = ng(b"boot_aggregate", bytes({b"sha1": 20, b"sha512": 64}.get(algorithm, 32)), algorithm=algorithm)
+    if place == "behind the first":
+        found = facts(whole(FIRST, other), extended(FIRST, other))
+        assert found.boot_aggregate == "matches"
+    else:
+        start = extended(FIRST)
+        found = facts(whole(other), extended(other, start=start), offset=1, start=start)
+        assert found.boot_aggregate == "earlier"
+    assert [(item.number, item.path) for item in found.entries] == [(1, b"boot_aggregate")]
+
+
+def test_e08_an_entry_of_another_register_is_no_aggregate():
+    found = facts([entry(FIRST, pcr=11), entry(FILES[0])], extended(FILES[0]))
+    assert found.boot_aggregate == "absent"
 
 
 def test_an_aggregate_is_not_a_file():
