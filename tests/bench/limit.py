@@ -52,6 +52,48 @@ def hashing_us() -> float:
     return cpu_us(lambda: (hashlib.sha256(binding).digest(), hashlib.sha256(quote).digest()), 5000)
 
 
+def replay_us(events: int, size: int) -> float:
+    """Return the cost of a log's hashes: one over its `size` bytes, and one for each event that extends a register."""
+    log, extension = bytes(size), bytes(64)
+
+    def replay() -> None:
+        hashlib.sha256(log).digest()
+        for _ in range(events):
+            hashlib.sha256(extension).digest()
+
+    return cpu_us(replay, 500)
+
+
+def postgresql_commit_us(url: str) -> float:
+    """Return this process's part in the same commit on PostgreSQL: one statement over arrays, by the bare driver."""
+    import psycopg
+
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as database:
+        database.execute("CREATE TABLE bare_state (id text PRIMARY KEY, clock bigint, digest bytea)")
+        database.execute(
+            "CREATE TABLE bare_record (id bigserial, device text, attest bytea, signature bytea, nonce bytea)"
+        )
+        ids = [f"device-{number:048d}" for number in range(1000)]
+        database.execute("INSERT INTO bare_state SELECT id, 0, %b FROM unnest(%b::text[]) AS t(id)", (bytes(32), ids))
+        columns = (ids[:BATCH], [bytes(32)] * BATCH, [bytes(145)] * BATCH, [bytes(72)] * BATCH, [bytes(40)] * BATCH)
+
+        def commit() -> None:
+            with database.transaction():
+                database.execute(_POSTGRESQL, columns, prepare=True)
+
+        return cpu_us(commit, 60) / BATCH
+
+
+_POSTGRESQL = """
+WITH proof AS MATERIALIZED (
+    SELECT * FROM unnest(%b::text[], %b::bytea[], %b::bytea[], %b::bytea[], %b::bytea[]) AS t(device, digest, a, s, n)
+), moved AS (
+    UPDATE bare_state SET clock = clock + 1, digest = proof.digest FROM proof WHERE id = device
+)
+INSERT INTO bare_record (device, attest, signature, nonce) SELECT device, a, s, n FROM proof
+"""
+
+
 def commit_us() -> float:
     """Return one proof's share of a durable commit of 32: an update and an insert, on SQLite, by the bare driver."""
     with tempfile.TemporaryDirectory() as directory:

@@ -5,7 +5,8 @@ import ssl
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -14,6 +15,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import compute  # noqa: E402
 import device  # noqa: E402
+import growth  # noqa: E402
 import limit  # noqa: E402
 import load  # noqa: E402
 import served  # noqa: E402
@@ -43,10 +45,16 @@ def main() -> None:
     ]
     say("Measuring the core without HTTP …")
     lines += compute.core(bound, v, scale)
-    for name, url in _databases():
+    for name, database in _databases():
         say(f"Measuring HTTP on {name} …")
-        with url as place:
-            lines += _http(name, place, v, scale)
+        with database as urls:
+            if name == "PostgreSQL":
+                share = limit.postgresql_commit_us(next(urls))
+                lines.insert(2, Line("  the same on PostgreSQL, this process's part", share, "µs"))
+            lines += _http(name, next(urls), v, scale)
+            if name == "SQLite":
+                say("Measuring a commit in a large fleet …")
+                lines += growth.lines(name, next(urls), int(200 * scale))
     say("Measuring the agent …")
     lines += device.lines()
     show(lines, v)
@@ -54,7 +62,8 @@ def main() -> None:
     say(f"Written to {arguments.output}.")
 
 
-def _databases() -> Iterator[tuple[str, "contextmanager[str]"]]:  # type: ignore[valid-type]
+def _databases() -> Iterator[tuple[str, AbstractContextManager[Iterator[str]]]]:
+    """Yield (name, context of an endless supply of URLs of empty databases)."""
     yield "SQLite", _sqlite()
     if postgres.available():
         yield "PostgreSQL", _postgresql()
@@ -63,15 +72,15 @@ def _databases() -> Iterator[tuple[str, "contextmanager[str]"]]:  # type: ignore
 
 
 @contextmanager
-def _sqlite() -> Iterator[str]:
+def _sqlite() -> Iterator[Iterator[str]]:
     with tempfile.TemporaryDirectory() as directory:
-        yield f"sqlite:///{directory}/attestd.db"
+        yield (f"sqlite:///{directory}/{number}.db" for number in count())
 
 
 @contextmanager
-def _postgresql() -> Iterator[str]:
-    with postgres.server() as server, server.database() as url:
-        yield url
+def _postgresql() -> Iterator[Iterator[str]]:
+    with postgres.server() as server, ExitStack() as stack:
+        yield (stack.enter_context(server.database()) for _ in count())
 
 
 def _http(name: str, url: str, v: float, scale: float) -> list[Line]:

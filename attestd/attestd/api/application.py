@@ -123,7 +123,9 @@ def tls13(_settings: uvicorn.Config, default: Callable[[], ssl.SSLContext]) -> s
 def settle() -> None:
     """Take everything that has been loaded out of Python's cyclic garbage collection: it lives as long as the process.
 
-    Without this, each full collection looks at half a million objects of libraries, and every request waits for it.
+    Without this, each full collection looks at half a million objects of libraries, and every request waits for it. What
+    requests make has hardly any cycles: looking for them less often saves a twentieth of a replay.
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
