@@ -12,6 +12,7 @@ from attestd.cli import (
     change,
     device,
     failures,
+    inspect,
     install,
     inventory,
     options,
@@ -63,6 +64,7 @@ _START, _FLEET, _RELYING, _UPKEEP = "Start here", "The fleet", "Relying parties"
 
 app.command("demo", rich_help_panel=_START)(demo)
 app.command("init", rich_help_panel=_START)(install.init)
+app.add_typer(inspect.commands, name="inspect", rich_help_panel=_START)
 app.command("check", rich_help_panel=_START)(service.check)
 app.command("serve", rich_help_panel=_START)(service.serve)
 app.add_typer(device.commands, name="device", rich_help_panel=_FLEET)

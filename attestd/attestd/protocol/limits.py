@@ -95,6 +95,20 @@ MAX_IMA_TEMPLATE: Final = 64 * KIB
 MAX_IMA_TEMPLATE_NAME: Final = 255
 """Bytes of a template's name or format; the kernel's own are under 80."""
 
+# --- Files that a person inspects -----------------------------------------------------------------------------------
+INSPECTED_IMA: Final = 64 * MIB
+"""Bytes of a runtime list in a file: 100,000 entries with signatures and certificates' buffers reach 40 MB."""
+INSPECTED_DOCUMENT: Final = 2 * MIB
+"""Bytes of a manifest, a platform certificate, a quote's tuple, a result: the largest of 200 has under 200 KiB."""
+INSPECTED_CERTIFICATE: Final = 256 * KIB
+"""Bytes of a file with one certificate, its wrapping and the authorities behind it; NV indices have 2 KiB, chains in PEM 20 KiB."""
+INSPECTED_BUNDLE: Final = 16 * MIB
+"""Bytes of a bundle of authorities: 450 manufacturers' certificates in PEM have under 1 MiB."""
+INSPECTED_NESTING: Final = 32
+"""Containers inside containers of a manifest: CoRIM nests tagged documents, SWID directories; real ones need under 16."""
+INSPECTED_ITEMS: Final = 100_000
+"""Items of one manifest, whatever their kind; a reference manifest of a server lists under 2,000 files."""
+
 # --- Policy ---------------------------------------------------------------------------------------------------------
 MAX_PROFILE_DOCUMENT: Final = 4 * MIB
 """Bytes of a profile's canonical document: 20,000 allow-list entries."""

@@ -1,0 +1,119 @@
+"""`attestd inspect`: look at evidence of any machine, off line, without a TPM and without a configuration.
+
+Every command takes files and says what they are, whether they hold, and why not. The exit code is 0 for what is accepted, 1 for
+what is refused or not reproduced, 2 for wrong usage. Nothing here decides about a device.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Protocol
+
+import typer
+
+from attestd.cli.inspect_files import Shown, Subject, instant, read, report, store_of
+from attestd.cli.options import Json
+
+if TYPE_CHECKING:
+    from attestd.inspection.certificates import CertificateReport
+    from attestd_pki.chain import TrustStore
+
+commands = typer.Typer(
+    no_args_is_help=True,
+    help="Look at evidence of any machine, off line: boot logs, runtime lists, certificates, quotes, manifests, results.",
+)
+Anchors = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--anchors",
+        exists=True,
+        dir_okay=False,
+        help="A bundle of authorities (PEM or DER); its self-signed certificates are the anchors. May be repeated.",
+        show_default=False,
+    ),
+]
+At = Annotated[
+    str, typer.Option("--at", help="The instant to judge validity at: 2026-11-22 or unix seconds.", show_default="now")
+]
+
+
+@commands.command("eventlog")
+def eventlog(
+    file: Subject,
+    pcrs: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help='Register values to explain: {"sha256": {"0": "hex", …}}.',
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show a boot event log: every event with what it means, and what the registers hold after it."""
+    from attestd.cli.inspect_show import show_log
+    from attestd.inspection.eventlog import inspect_event_log, refused_log
+    from attestd.inspection.registers import read_registers
+    from attestd.protocol import limits
+
+    def build() -> Shown:
+        values = read_registers(read(pcrs, limits.MAX_JSON_BODY, code="pcrs-malformed")) if pcrs is not None else None
+        data = read(file, 2 * limits.MAX_EVENT_LOG, code="eventlog-size")
+        found = inspect_event_log(data, values)
+        return found.document(), lambda console: show_log(console, found), found.reproduced
+
+    report(build, refused_log, as_json=as_json)
+
+
+@commands.command("ima")
+def ima(file: Subject, as_json: Json = False) -> None:
+    """Show a Linux runtime list (IMA), binary or text: entries, violations, wrong hashes, and what PCR 10 would hold."""
+    import gc
+
+    from attestd.cli.inspect_show import show_runtime
+    from attestd.inspection.runtime import inspect_ima, refused_ima
+    from attestd.protocol import limits
+
+    gc.disable()  # 100,000 entries are no garbage, and looking for some costs a third of the time
+
+    def build() -> Shown:
+        found = inspect_ima(read(file, limits.INSPECTED_IMA, code="ima-size"))
+        return found.document(), lambda console: show_runtime(console, found), found.accepted
+
+    report(build, refused_ima, as_json=as_json)
+
+
+@commands.command("ek")
+def ek(file: Subject, anchors: Anchors = None, at: At = "", as_json: Json = False) -> None:
+    """Show an endorsement key certificate in any wrapping: whose chip, who stands behind it, what is odd about it."""
+    from attestd.inspection.certificates import inspect_ek
+
+    _certificate(inspect_ek, file, anchors, at, as_json=as_json)
+
+
+@commands.command("cert")
+def cert(file: Subject, anchors: Anchors = None, at: At = "", as_json: Json = False) -> None:
+    """Show any other certificate: of an attestation key, a device identity, an authority of platforms or chips."""
+    from attestd.inspection.certificates import inspect_certificate
+
+    _certificate(inspect_certificate, file, anchors, at, as_json=as_json)
+
+
+class _Inspect(Protocol):
+    """What looks at a certificate."""
+
+    def __call__(self, data: bytes, store: "TrustStore", *, at: int) -> "CertificateReport": ...
+
+
+def _certificate(inspect: "_Inspect", file: Path, anchors: list[Path] | None, at: str, *, as_json: bool) -> None:
+    from attestd.cli.inspect_show import show_certificate
+    from attestd.inspection.certificates import refused_certificate
+    from attestd.protocol import limits
+
+    moment = instant(at)
+
+    def build() -> Shown:
+        data = read(file, limits.INSPECTED_CERTIFICATE, code="unwrap-too-large")
+        found = inspect(data, store_of(anchors), at=moment)
+        return found.document(), lambda console: show_certificate(console, found), found.outcome == "trusted"
+
+    report(build, refused_certificate, as_json=as_json)

@@ -1,0 +1,91 @@
+"""Files that a person hands to `attestd inspect`: read within bounds, and a refusal is a report like any other.
+
+Sizes are looked at before anything is read, and no more is read than is allowed, whatever the size says: pipes and devices have
+none.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from attestd.cli import failures
+from attestd.cli.answer import answer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from attestd_pki.chain import TrustStore
+
+Subject = Annotated[
+    Path, typer.Argument(exists=True, dir_okay=False, allow_dash=True, help="The file; - for standard input.")
+]
+Document = dict[str, Any]
+Shown = tuple[Document, Callable[["Console"], None], bool]
+"""What a report is for programs, how it is shown to people, and whether it accepts what it looked at."""
+
+
+def read(path: Path, most: int, *, code: str) -> bytes:
+    """Return a file of at most `most` bytes. *Raises* `InspectionRefused` with the code for a longer one."""
+    from attestd.inspection.refused import InspectionRefused
+
+    if str(path) == "-":
+        data = sys.stdin.buffer.read(most + 1)
+    else:
+        size = path.stat().st_size
+        if size > most:
+            raise InspectionRefused(code, f"{path} has {size} bytes, and at most {most} are read")
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    if len(data) > most:
+        raise InspectionRefused(code, f"{path} has more than {most} bytes")
+    return data
+
+
+def store_of(anchors: list[Path] | None) -> "TrustStore":
+    """Return the authorities in these bundles, or none. *Raises* `InspectionRefused` ("bundle-…")."""
+    from attestd.inspection.certificates import NOBODY, read_bundle
+    from attestd.protocol.limits import INSPECTED_BUNDLE
+
+    if not anchors:
+        return NOBODY
+    return read_bundle([read(path, INSPECTED_BUNDLE, code="bundle-size") for path in anchors])
+
+
+def report(build: Callable[[], Shown], refused: Callable[[str, str], Document], *, as_json: bool) -> None:
+    """Build a report and print it; exit with 1 where it does not accept, or where there is nothing to report."""
+    from attestd.inspection.refused import InspectionRefused
+
+    try:
+        document, show, accepted = build()
+    except InspectionRefused as error:
+        if as_json:
+            print(json.dumps(refused(error.code, error.message), indent=2))
+        else:
+            failures.show(failures.Failure(error.code, error.message, failures.REFUSED), as_json=False)
+        raise typer.Exit(failures.REFUSED) from None
+    answer(document, show, as_json=as_json)
+    if not accepted:
+        raise typer.Exit(failures.REFUSED)
+
+
+def instant(text: str) -> int:
+    """Return the unix seconds of `2026-11-22`, `2026-11-22T10:00:00Z` or of themselves; now where there is no text.
+
+    A time without a zone is UTC. *Raises* typer.BadParameter.
+    """
+    from attestd import clock
+
+    if not text:
+        return clock.now_ms() // 1000
+    try:
+        if text.isascii() and text.isdigit() and len(text) <= 11 and len(text) != 8:
+            return int(text)
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter("write 2026-11-22, 2026-11-22T10:00:00Z or unix seconds") from None
+    return int((found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp())

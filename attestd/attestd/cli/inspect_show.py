@@ -1,0 +1,180 @@
+"""How reports of `attestd inspect` look on a terminal: one look for the verdict, then the details.
+
+Everything that a file says is escaped (`plain`) and is text, never markup.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from attestd.cli.answer import show_fields, show_line, show_table
+from attestd.cli.text import plain
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from attestd.inspection.certificates import CertificateReport
+    from attestd.inspection.eventlog import LogReport
+    from attestd.inspection.runtime import RuntimeReport
+
+_MARKS: Final = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("·", "dim")}
+_STATES: Final = {"explained": "green", "unexplained": "bold red", "not-logged": "yellow"}
+_VERDICTS: Final = {
+    "accepted": "bold green",
+    "trusted": "bold green",
+    "parsed": "bold green",
+    "untrusted": "bold yellow",
+    "refused": "bold red",
+}
+_HUES: Final = ("cyan", "magenta", "blue", "green", "yellow", "bright_blue", "bright_magenta", "bright_cyan")
+_SHOWN: Final = 400
+_WORST: Final = 12
+
+
+def verdict(console: "Console", outcome: str, text: str) -> None:
+    """Print the verdict first, in its colour, and what it is about."""
+    from rich.text import Text
+
+    line = Text()
+    line.append(f" {plain(outcome).upper()} ", style=f"reverse {_VERDICTS.get(outcome, 'bold')}")
+    line.append(f" {plain(text, longest=2_000)}", style="bold")
+    console.print(line)
+
+
+def heading(console: "Console", text: str) -> None:
+    """Print a heading with an empty line before it."""
+    console.print()
+    show_line(console, text, style="bold underline")
+
+
+def show_log(console: "Console", report: "LogReport") -> None:
+    """Show a boot log: its verdict, its events, its registers."""
+    log = report.log
+    wrong = sum(event.matches is False for event in report.events)
+    verdict(
+        console,
+        "parsed" if report.reproduced else "refused",
+        f"{log.format} event log, {len(log.events)} events, {', '.join(log.algorithms)}",
+    )
+    if log.startup_locality is not None:
+        show_line(console, f"The log claims that TPM2_Startup came from locality {log.startup_locality}.")
+    if wrong:
+        show_line(console, f"The data of {wrong} events does not hash to its digest: it was altered.", style="red")
+    heading(console, "Events  (✓ the digest is that of the data, ✗ it is not, · it is of something outside the log)")
+    _events(console, report)
+    _values(console, report.pcrs)
+    if report.registers:
+        _registers(console, report)
+
+
+def _events(console: "Console", report: "LogReport") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name, right in (("#", True), ("PCR", True), ("type", False), ("", False), ("what it says", False)):
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
+    for event in report.events:
+        mark, style = _MARKS[event.matches]
+        pcr = str(event.pcr) if event.pcr < len(_HUES) * 3 else "-"
+        table.add_row(
+            Text(str(event.index), style="dim"),
+            Text(pcr, style=_HUES[event.pcr % len(_HUES)]),
+            Text(event.type.removeprefix("EV_"), style="dim"),
+            Text(mark, style=style),
+            Text(plain(event.summary, longest=_SHOWN), style="red" if event.matches is False else ""),
+        )
+    console.print(table, soft_wrap=False)
+
+
+def _values(console: "Console", pcrs: Iterable[tuple[str, tuple[tuple[int, str], ...]]]) -> None:
+    for bank, values in pcrs:
+        heading(console, f"What {bank} registers hold after it")
+        show_table(console, ("PCR", "value"), [(pcr, value) for pcr, value in values], empty="Nothing is extended.")
+
+
+def _registers(console: "Console", report: "LogReport") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    heading(console, "The given registers")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("bank", "PCR", "state", "why"):
+        table.add_column(name, overflow="fold")
+    for one in report.registers:
+        why = one.parting.text if one.parting else ""
+        if one.state == "unexplained" and not why:
+            why = f"the log leads to {one.replayed}, the register holds {one.expected}; no single event tells why"
+        if one.state == "not-logged":
+            why = "it was extended, and the log has no event for it"
+        table.add_row(Text(one.bank), Text(str(one.pcr)), Text(one.state, style=_STATES[one.state]), Text(plain(why)))
+    console.print(table, soft_wrap=False)
+
+
+def show_runtime(console: "Console", report: "RuntimeReport") -> None:
+    """Show a runtime list: its verdict, its counts, what its registers hold, and its worst entries."""
+    entries = report.runtime.entries
+    verdict(console, "parsed" if report.accepted else "refused", f"IMA runtime list, {len(entries)} entries")
+    if report.reason is not None:
+        show_line(console, f"{report.message} [{report.reason}]", style="red")
+    templates = ", ".join(f"{name} ({count})" for name, count in report.templates[:_WORST])
+    show_fields(
+        console,
+        [
+            ("templates", templates or None),
+            ("boot aggregate", report.boot_aggregate),
+            ("violations", len(report.violations)),
+            ("wrong template hashes", len(report.mismatches)),
+        ],
+    )
+    worst = [(index, "hash is not that of the data") for index in report.mismatches[:_WORST]]
+    worst += [(index, "violation: the file could not be measured") for index in report.violations[:_WORST]]
+    if worst:
+        heading(console, "Entries to look at")
+        rows = [(index, why, _path(entries[index].path)) for index, why in worst]
+        show_table(console, ("#", "what", "path"), rows, empty="")
+    _values(console, report.pcrs)
+
+
+def _path(path: bytes | None) -> str | None:
+    return None if path is None else path.decode("utf-8", "backslashreplace")
+
+
+def show_certificate(console: "Console", report: "CertificateReport") -> None:
+    """Show a certificate: its verdict and why, what it says, its path, and what is odd about it."""
+    from attestd.inspection.certificates import key_text, name_of
+
+    one, info = report.certificate, report.info
+    verdict(console, report.outcome, name_of(one))
+    for code, message in report.reasons:
+        show_line(console, f"{message} [{code}]", style=_VERDICTS[report.outcome].removeprefix("bold "))
+    show_fields(
+        console,
+        [
+            ("chip", f"{info.manufacturer_name} {info.model}, firmware {info.firmware_version}" if info else None),
+            ("purposes", ", ".join(report.purposes) or None),
+            ("key", key_text(one)),
+            ("issuer", one.issuer.text),
+            ("serial", f"{one.serial:x}"),
+            ("valid", f"{_day(one.not_before)} to {_day(one.not_after)}"),
+            ("SHA-256", one.sha256.hex()),
+        ],
+    )
+    heading(console, "Path")
+    for depth, link in enumerate(report.chain):
+        last = depth == len(report.chain) - 1 and report.outcome == "trusted"
+        text = f"{'  ' * depth}{'└ ' if depth else ''}{name_of(link)}{'  (anchor)' if last else ''}"
+        show_line(console, text, style="green" if last else "")
+    if report.outcome != "trusted":
+        show_line(console, f"{'  ' * len(report.chain)}└ ?", style="yellow")
+    if report.deviations:
+        heading(console, "Deviations  (a policy decides about them)")
+        for deviation in report.deviations:
+            show_line(console, f"• {deviation}", style="yellow")
+
+
+def _day(seconds: int) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
+    except (ValueError, OverflowError, OSError):
+        return str(seconds)

@@ -1,0 +1,302 @@
+"""A certificate of a TPM's world for a person: whose it is, who stands behind it, and what is odd about it.
+
+Proves, where it says "trusted", that valid signatures over the original bytes lead to an anchor of the given bundle. Assumes that
+whoever gave the bundle chose its self-signed certificates as anchors. What a policy may tolerate (SHA-1, an expired certificate,
+an odd encoding) is a deviation here and no refusal; the verifier's own policy is stricter.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final
+
+from attestd.evidence.ek import BUDGET
+from attestd.inspection.chip import chip_of
+from attestd.inspection.refused import InspectionRefused
+from attestd_pki import extensions
+from attestd_pki.certificate import Certificate, parse_certificate
+from attestd_pki.chain import Chain, Exceptions, Expiry, TrustStore, build_and_verify_chain
+from attestd_pki.ekcert import EK_PURPOSE, EkInfo, check_ek_profile
+from attestd_pki.errors import PkiError
+from attestd_pki.signatures import canonical_spki, uses_sha1, verify_signature
+from attestd_pki.unwrap import split_bundle, unwrap_all
+
+_MISSING: Final = frozenset({"chain-issuer-missing", "chain-self-signed", "chain-too-long", "chain-budget"})
+"""Refusals of the walk that say that something is missing, rather than that something is wrong."""
+_MOST_IN_PEM: Final = 16
+"""Certificates of one PEM file that are looked at: the first is the subject, the others may lie on its path."""
+_PURPOSES: Final = {
+    EK_PURPOSE: "endorsement key",
+    "2.23.133.8.2": "platform attribute certificate",
+    "2.23.133.8.3": "attestation key",
+    "2.23.133.8.4": "platform key",
+    "1.3.6.1.5.5.7.3.1": "TLS server",
+    "1.3.6.1.5.5.7.3.2": "TLS client",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateReport:
+    """One certificate and its path. `chain` is leaf first, as far as signatures hold; `reasons` are (code, sentence)."""
+
+    outcome: str
+    reasons: tuple[tuple[str, str], ...]
+    deviations: tuple[str, ...]
+    certificate: Certificate
+    chain: tuple[Certificate, ...]
+    purposes: tuple[str, ...]
+    info: EkInfo | None
+    spki: bytes
+
+    def document(self) -> dict[str, Any]:
+        """Return the report for programs."""
+        certificate, info = self.certificate, self.info
+        return {
+            "outcome": self.outcome,
+            "reasons": [code for code, _ in self.reasons],
+            "messages": [message for _, message in self.reasons],
+            "deviations": list(self.deviations),
+            "certificate_sha256": certificate.sha256.hex(),
+            "subject_public_key_sha256": sha256(self.spki).hexdigest(),
+            "manufacturer": info.manufacturer_name if info and info.manufacturer else None,
+            "manufacturer_id": info.manufacturer if info and info.manufacturer else None,
+            "model": info.model if info and info.model else None,
+            "firmware_version": info.firmware_version if info and info.firmware_version else None,
+            "chain": [one.sha256.hex() for one in self.chain],
+            "chain_names": [name_of(one) for one in self.chain],
+            "subject": certificate.subject.text,
+            "issuer": certificate.issuer.text,
+            "serial": f"{certificate.serial:x}",
+            "not_before": certificate.not_before,
+            "not_after": certificate.not_after,
+            "key": key_text(certificate),
+            "purposes": list(self.purposes),
+        }
+
+
+def refused_certificate(code: str, message: str) -> dict[str, Any]:
+    """Return the document of bytes that hold no certificate: the same keys, with nothing in them."""
+    empty = ("certificate_sha256", "subject_public_key_sha256", "manufacturer", "model", "firmware_version")
+    return {
+        "outcome": "refused",
+        "reasons": [code],
+        "messages": [message],
+        "deviations": [],
+        **dict.fromkeys(empty),
+        "chain": [],
+    }
+
+
+def name_of(certificate: Certificate) -> str:
+    """Return what to call a certificate: endorsement certificates often have no subject."""
+    return certificate.subject.text or f"(no subject, serial {certificate.serial:x})"
+
+
+def key_text(certificate: Certificate) -> str:
+    """Return the kind and size of the certified key."""
+    return f"{certificate.key_type} {certificate.key_bits}" if certificate.key_bits else certificate.key_oid
+
+
+def read_bundle(files: Iterable[bytes]) -> TrustStore:
+    """Return the authorities in files of PEM or DER: self-signed ones are anchors, all others candidates.
+
+    *Raises* `InspectionRefused` ("bundle-empty"; certificates that cannot be read are left out, as nobody can chain to them).
+    """
+    found: list[Certificate] = []
+    for data in files:
+        for der in _certificates_in(data):
+            try:
+                found.append(parse_certificate(der))
+            except PkiError:
+                continue
+    if not found:
+        raise InspectionRefused("bundle-empty", "there is no certificate in the bundle")
+    return TrustStore.of((one for one in found if one.self_issued), found)
+
+
+def _certificates_in(data: bytes) -> Sequence[bytes]:
+    try:
+        return split_bundle(data) or unwrap_all(data)
+    except PkiError as error:
+        raise InspectionRefused("bundle-malformed", f"the bundle cannot be read: {error.message}") from None
+
+
+NOBODY: Final = TrustStore.of(())
+
+
+def inspect_ek(data: bytes, store: TrustStore, *, at: int) -> CertificateReport:
+    """Return the report on an endorsement key certificate, wrapped or not, at the instant `at` (unix seconds).
+
+    *Raises* `InspectionRefused` for bytes that hold no certificate.
+    """
+    leaf, others, odd = read_certificates(data)
+    info, wrong, profile = _profile(leaf)
+    return _report(leaf, others, store, at=at, info=info, wrong=wrong, odd=(*odd, *profile))
+
+
+def inspect_certificate(data: bytes, store: TrustStore, *, at: int) -> CertificateReport:
+    """Return the report on any other certificate: of an attestation key, an identity, an authority. *Raises* as `inspect_ek`."""
+    leaf, others, odd = read_certificates(data)
+    try:
+        info = chip_of(leaf)
+    except PkiError as error:
+        return _report(leaf, others, store, at=at, info=None, wrong=((error.code, error.message),), odd=odd)
+    named = info if info.manufacturer or info.model else None
+    return _report(leaf, others, store, at=at, info=named, wrong=(), odd=odd)
+
+
+def read_certificates(data: bytes) -> tuple[Certificate, tuple[Certificate, ...], tuple[str, ...]]:
+    """Return the certificate in `data`, those behind it, and what surrounded it.
+
+    *Raises* `InspectionRefused` with the code of the reader.
+    """
+    try:
+        found = split_bundle(data)[:_MOST_IN_PEM] or unwrap_all(data)
+        if not found:
+            raise PkiError("unwrap-empty", "there is no certificate")
+        leaf = parse_certificate(found[0])
+    except PkiError as error:
+        raise InspectionRefused(error.code, error.message) from None
+    others = []
+    for der in found[1:]:
+        try:
+            others.append(parse_certificate(der))
+        except PkiError:
+            continue  # what lies behind the first is a hint at most
+    return leaf, tuple(others), tuple(_wrapping(data, found))
+
+
+def _wrapping(data: bytes, found: tuple[bytes, ...]) -> list[str]:
+    size = sum(map(len, found))
+    odd = [f"{len(found)} certificates in one place"] if len(found) > 1 else []
+    if data.startswith(found[0]):
+        return [*odd, f"nv-padding: {len(data) - size} bytes"] if len(data) > size else odd
+    if data.startswith(b"\x10\x01\x00"):
+        return [*odd, "tcg-stored-certificate-header"]
+    return [*odd, "octet-string-wrapper"] if data[:1] == b"\x04" else odd
+
+
+def _profile(leaf: Certificate) -> tuple[EkInfo | None, tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """Hold a certificate against the profile of endorsement keys: (chip, what is wrong, what deviates).
+
+    A genuine chip of 2015 has a certificate without any purpose, and a virtual TPM one whose key may sign: a certificate that names
+    its TPM and claims no other purpose is read as what it is, and the deviation says that enrolment refuses it.
+    """
+    try:
+        return check_ek_profile(leaf), (), ()
+    except PkiError as error:
+        refusal = error
+    try:
+        info = chip_of(leaf)
+        purposes = extensions.extended_key_usage(leaf)
+        usages = extensions.key_usage(leaf) or frozenset()
+    except PkiError as error:
+        return None, ((error.code, error.message),), ()
+    named = bool(info.manufacturer and info.model)
+    signs = bool(usages & {extensions.KEY_CERT_SIGN, extensions.CRL_SIGN})
+    soft = (refusal.code == "ek-eku" and purposes is None) or (refusal.code == "ek-key-usage" and not signs)
+    if soft and named:
+        return info, (), (*info.deviations, f"{refusal.code}: {refusal.message}; enrolment refuses it")
+    return info if named else None, ((refusal.code, refusal.message),), ()
+
+
+def _report(
+    leaf: Certificate,
+    others: tuple[Certificate, ...],
+    store: TrustStore,
+    *,
+    at: int,
+    info: EkInfo | None,
+    wrong: tuple[tuple[str, str], ...],
+    odd: tuple[str, ...],
+) -> CertificateReport:
+    chain, refusal = _chain(leaf, others, store, at)
+    reasons = list(wrong)
+    if refusal is not None:
+        reasons.append((refusal.code, refusal.message))
+    spki, unusable = _spki(leaf)
+    reasons += unusable
+    missing = all(code in _MISSING for code, _ in reasons)
+    path = chain.certificates if chain is not None else _partial(leaf, others, store)
+    deviations = chain.deviations if chain is not None else _odd(path, at)
+    profile = info.deviations if info is not None and not wrong else ()
+    return CertificateReport(
+        outcome="trusted" if not reasons else "untrusted" if missing else "refused",
+        reasons=tuple(reasons),
+        deviations=tuple(dict.fromkeys((*odd, *profile, *deviations))),
+        certificate=leaf,
+        chain=path,
+        purposes=_purposes(leaf),
+        info=info,
+        spki=spki,
+    )
+
+
+def _chain(
+    leaf: Certificate, others: tuple[Certificate, ...], store: TrustStore, at: int
+) -> tuple[Chain | None, PkiError | None]:
+    """Build the path; SHA-1 and what has expired are recorded, since the report says so instead of hiding the path."""
+    known = (one for same in store.by_subject.values() for one in same)
+    lenient = Exceptions(
+        sha1_issuers=frozenset(one.sha256 for one in (*known, *others, leaf)), expiry=Expiry.RECORD_ALL
+    )
+    try:
+        return build_and_verify_chain(leaf, others, store, at=at, budget=BUDGET, exceptions=lenient), None
+    except PkiError as error:
+        return None, error
+
+
+def _partial(leaf: Certificate, others: tuple[Certificate, ...], store: TrustStore) -> tuple[Certificate, ...]:
+    """Return the path as far as signatures hold: what is missing is the issuer of its end."""
+    path = [leaf]
+    spent = 0
+    while len(path) < BUDGET.depth and not path[-1].self_issued:
+        end = path[-1]
+        named = [
+            *store.by_subject.get(end.issuer.key, ()),
+            *(one for one in others if one.subject.key == end.issuer.key),
+        ]
+        for issuer in named[: BUDGET.signatures - spent]:
+            spent += 1
+            if issuer not in path and _signed(end, issuer):
+                path.append(issuer)
+                break
+        else:
+            break
+    return tuple(path)
+
+
+def _signed(child: Certificate, issuer: Certificate) -> bool:
+    try:
+        verify_signature(child, issuer)
+    except PkiError:
+        return False
+    return True
+
+
+def _odd(path: tuple[Certificate, ...], at: int) -> tuple[str, ...]:
+    """Return what a person should know of a path that was not accepted, in the words of the accepted ones."""
+    found = []
+    for one in path:
+        odd = list(one.deviations)
+        odd += ["expired"] if at > one.not_after else []
+        odd += ["sha1-signature"] if uses_sha1(one) else []
+        found += [f"{deviation}: {name_of(one)}" for deviation in odd]
+    return tuple(found)
+
+
+def _spki(leaf: Certificate) -> tuple[bytes, list[tuple[str, str]]]:
+    try:
+        return canonical_spki(leaf), []
+    except PkiError as error:
+        return leaf.spki, [(error.code, error.message)]
+
+
+def _purposes(leaf: Certificate) -> tuple[str, ...]:
+    try:
+        constraints = extensions.basic_constraints(leaf)
+        purposes = extensions.extended_key_usage(leaf) or ()
+    except PkiError:
+        return ("unreadable",)
+    named = [_PURPOSES.get(purpose, purpose) for purpose in purposes]
+    return ("authority", *named) if constraints is not None and constraints[0] else tuple(named)

@@ -1,0 +1,203 @@
+"""A boot event log for a person: every event with what it means, and what it explains of given registers.
+
+Proves what replay gives, and for each event whether its digest is that of its data. Assumes nothing of the bytes. Does not say
+that anything was measured: without a quote, a log is what somebody wrote.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final
+
+from attestd.evidence.boot import boot_facts
+from attestd.evidence.claims import MUST_HASH
+from attestd.evidence.types import BootFacts
+from attestd.inspection.parting import Parting, parting
+from attestd.inspection.refused import InspectionRefused
+from attestd.inspection.registers import Values
+from attestd.inspection.summaries import summarise
+from attestd.protocol.limits import MAX_EVENT_LOG
+from attestd.tpm.errors import Malformed
+from attestd.tpm.eventdata import IPL_PREFIXES
+from attestd.tpm.eventlog import Event, EventLog, parse_event_log, replay
+from attestd.tpm.eventtypes import EventType, event_type_name
+from attestd.tpm.measured import measured
+
+_GRUB: Final = tuple(prefix.encode() for prefix in IPL_PREFIXES)
+_BASE64 = re.compile(rb"[A-Za-z0-9+/_=\s-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class EventReport:
+    """One event. `digests` are (algorithm, hex); `matches` is None where the digest is not one of the logged data."""
+
+    index: int
+    pcr: int
+    type: str
+    digests: tuple[tuple[str, str], ...]
+    summary: str
+    matches: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterReport:
+    """One given register: `state` is explained, unexplained or not-logged; `parting` says where they part, if known."""
+
+    bank: str
+    pcr: int
+    state: str
+    expected: str
+    replayed: str | None
+    parting: Parting | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogReport:
+    """One log. `pcrs` are (bank, ((register, hex), …)) of each register that some event extends."""
+
+    log: EventLog
+    pcrs: tuple[tuple[str, tuple[tuple[int, str], ...]], ...]
+    events: tuple[EventReport, ...]
+    registers: tuple[RegisterReport, ...] = ()
+
+    @property
+    def reproduced(self) -> bool:
+        """Return whether no given register contradicts the log."""
+        return all(register.state != "unexplained" for register in self.registers)
+
+    def document(self) -> dict[str, Any]:
+        """Return the report for programs."""
+        document: dict[str, Any] = {
+            "outcome": "parsed",
+            "reason": None,
+            "format": self.log.format,
+            "algorithms": list(self.log.algorithms),
+            "startup_locality": self.log.startup_locality,
+            "padding": self.log.tail,
+            "pcrs": {bank: {str(pcr): value for pcr, value in values} for bank, values in self.pcrs},
+            "events": [
+                {
+                    "index": event.index,
+                    "pcr": event.pcr,
+                    "type": event.type,
+                    "digests": dict(event.digests),
+                    "summary": event.summary,
+                    "digest_matches_data": event.matches,
+                }
+                for event in self.events
+            ],
+        }
+        if self.registers:
+            document["registers"] = _registers_document(self.registers)
+        return document
+
+
+def _registers_document(registers: tuple[RegisterReport, ...]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for one in registers:
+        found.setdefault(one.bank, {})[str(one.pcr)] = {
+            "state": one.state,
+            "expected": one.expected,
+            "replayed": one.replayed,
+            "parts_at_event": one.parting.event if one.parting else None,
+            "why": one.parting.text if one.parting else None,
+        }
+    return found
+
+
+def refused_log(code: str, message: str) -> dict[str, Any]:
+    """Return the document of a log that cannot be read: the same keys, with nothing in them."""
+    return {
+        "outcome": "refused",
+        "reason": code,
+        "message": message,
+        "format": None,
+        "algorithms": [],
+        "startup_locality": None,
+        "pcrs": {},
+        "events": [],
+    }
+
+
+def inspect_event_log(data: bytes, registers: Values | None = None) -> LogReport:
+    """Return the report on a log, binary or in base64; with given register values also what it explains of them.
+
+    *Raises* `InspectionRefused` with the code of the parser.
+    """
+    try:
+        log = parse_event_log(unarmoured(data))
+    except Malformed as error:
+        raise InspectionRefused(error.code, str(error)) from None
+    pcrs = tuple((bank, values) for bank in log.algorithms if (values := _replayed(log, bank)))
+    events = tuple(_event(event) for event in log.events)
+    return LogReport(log, pcrs, events, tuple(_registers(log, data, registers or {})))
+
+
+def unarmoured(data: bytes) -> bytes:
+    """Return what base64 holds, and anything else as it is; a log starts with a register number, which is no text."""
+    if len(data) > 4 * MAX_EVENT_LOG // 3 + 4 or 0 in data[:8] or not _BASE64.fullmatch(data):
+        return data
+    try:
+        return base64.b64decode(b"".join(data.split()).translate(bytes.maketrans(b"-_", b"+/")), validate=True)
+    except (binascii.Error, ValueError):
+        return data
+
+
+def _replayed(log: EventLog, bank: str) -> tuple[tuple[int, str], ...]:
+    """Return each register's last value; a bank that cannot be computed here has none."""
+    try:
+        found = replay(log, bank)
+    except Malformed:
+        return ()
+    return tuple((pcr, value.hex()) for pcr, value in sorted(found.pcrs.items()))
+
+
+def _event(event: Event) -> EventReport:
+    digests = tuple((bank, digest.hex()) for bank, digest in event.digests)
+    return EventReport(
+        event.index, event.pcr, event_type_name(event.type), digests, summarise(event), digest_matches_data(event)
+    )
+
+
+def digest_matches_data(event: Event) -> bool | None:
+    """Return whether every digest of an event is one of its data, or None where it is of something that is not in the log.
+
+    False only for types whose data is what is hashed on every machine, and where banks disagree with each other.
+    """
+    if event.type == EventType.NO_ACTION or not event.digests:
+        return None
+    verdicts = set()
+    for bank, _ in event.digests:
+        try:
+            verdicts.add(measured(event, bank) is not None)
+        except Malformed:
+            continue  # a hash that cannot be computed here says nothing
+    if verdicts == {True}:
+        return True
+    must = event.type in MUST_HASH or (event.type == EventType.IPL and event.pcr == 8 and event.data.startswith(_GRUB))
+    return False if verdicts and (must or len(verdicts) == 2) else None
+
+
+def _registers(log: EventLog, data: bytes, given: Mapping[str, Mapping[int, bytes]]) -> Iterator[RegisterReport]:
+    digest = sha256(data).digest()
+    for bank, values in given.items():
+        if bank not in log.algorithms:
+            yield from (
+                RegisterReport(bank, pcr, "not-logged", value.hex(), None, None) for pcr, value in values.items()
+            )
+            continue
+        facts = boot_facts(log, log_digest=digest, bank=bank, pcrs=values)
+        replayed = dict(_replayed(log, bank))
+        for pcr, value in sorted(values.items()):
+            state = _state(facts, pcr)
+            where = parting(log, bank, pcr, value) if state == "unexplained" else None
+            yield RegisterReport(bank, pcr, state, value.hex(), replayed.get(pcr), where)
+
+
+def _state(facts: BootFacts, pcr: int) -> str:
+    if pcr in facts.explained:
+        return "explained"
+    return "unexplained" if pcr in facts.unexplained else "not-logged"

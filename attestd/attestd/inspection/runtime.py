@@ -1,0 +1,136 @@
+"""A Linux runtime list for a person: how many entries, which hashes are wrong, what PCR 10 would hold.
+
+Proves what replay gives under both conventions, and that each template hash is that of its data, or which are not. A damaged list
+is reported up to the damage. Does not say that any of it was measured: a quote does.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from attestd.protocol.limits import INSPECTED_IMA
+from attestd.tpm.algorithms import DIGEST_SIZES, hasher
+from attestd.tpm.errors import Malformed
+from attestd.tpm.ima import IMA_PCR, ImaEntry, RuntimeList, hashed_data, read_ima, template_hash_mismatches
+from attestd.tpm.imatemplates import LEGACY, SHA1_SIZE
+
+BANKS: Final = ("sha1", "sha256", "sha384", "sha512")
+_AGGREGATE: Final = b"boot_aggregate"
+_SHOWN: Final = 100
+
+Registers = tuple[tuple[str, tuple[tuple[int, str], ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeReport:
+    """One list. `pcrs` and `padded` are (bank, ((register, hex), …)) under the newer and the older convention."""
+
+    runtime: RuntimeList
+    reason: str | None
+    message: str | None
+    violations: tuple[int, ...]
+    mismatches: tuple[int, ...]
+    pcrs: Registers
+    padded: Registers
+    boot_aggregate: str | None
+    templates: tuple[tuple[str, int], ...]
+
+    @property
+    def accepted(self) -> bool:
+        """Return whether the list was read whole and every template hash is that of its data."""
+        return self.reason is None
+
+    def document(self) -> dict[str, Any]:
+        """Return the report for programs."""
+        return {
+            "outcome": "parsed" if self.accepted else "refused",
+            "reason": self.reason,
+            "message": self.message,
+            "entries": len(self.runtime.entries),
+            "violations": len(self.violations),
+            "template_hash_mismatches": len(self.mismatches),
+            "mismatching_entries": list(self.mismatches[:_SHOWN]),
+            "templates": dict(self.templates),
+            "pcrs": _by_bank(self.pcrs),
+            "pcrs_padded": _by_bank(self.padded),
+            "boot_aggregate": self.boot_aggregate,
+        }
+
+
+def refused_ima(code: str, message: str) -> dict[str, Any]:
+    """Return the document of a file that is not read at all: the same keys, with nothing in them."""
+    return {**inspect_ima(b"").document(), "outcome": "refused", "reason": code, "message": message}
+
+
+def _by_bank(registers: Registers) -> dict[str, dict[str, str]]:
+    return {bank: {str(pcr): value for pcr, value in values} for bank, values in registers}
+
+
+def inspect_ima(data: bytes) -> RuntimeReport:
+    """Return the report on a list, binary or ASCII; nothing is raised, a fault is the report's reason."""
+    runtime, fault = read_ima(data, most=INSPECTED_IMA)
+    mismatches = template_hash_mismatches(runtime)
+    reason, message = _fault(fault, mismatches)
+    templates: dict[str, int] = {}
+    for entry in runtime.entries:
+        templates[entry.template] = templates.get(entry.template, 0) + 1
+    hashed = [hashed_data(entry) if entry.template == LEGACY else entry.data for entry in runtime.entries]
+    return RuntimeReport(
+        runtime=runtime,
+        reason=reason,
+        message=message,
+        violations=tuple(entry.index for entry in runtime.entries if entry.violation),
+        mismatches=mismatches,
+        pcrs=tuple((bank, _newer(runtime.entries, hashed, bank)) for bank in BANKS),
+        padded=tuple((bank, _older(runtime.entries, bank)) for bank in BANKS[1:2]),
+        boot_aggregate=_aggregate(runtime),
+        templates=tuple(templates.items()),
+    )
+
+
+def _fault(fault: Malformed | None, mismatches: tuple[int, ...]) -> tuple[str | None, str | None]:
+    if fault is not None:
+        return fault.code, str(fault)
+    if mismatches:
+        more = f" and of {len(mismatches) - 1} more" if len(mismatches) > 1 else ""
+        return "ima-template-hash", f"the hash of entry {mismatches[0]}{more} is not that of its data"
+    return None, None
+
+
+def _newer(entries: tuple[ImaEntry, ...], hashed: list[bytes], bank: str) -> tuple[tuple[int, str], ...]:
+    """Replay every register: template data hashed in the bank's algorithm, ones for a violation (Linux 5.8 and later)."""
+    new = hasher(bank)
+    ones = b"\xff" * DIGEST_SIZES[bank]
+    return _replay(
+        entries,
+        bank,
+        lambda entry: (
+            ones if entry.violation else entry.template_digest if bank == "sha1" else new(hashed[entry.index]).digest()
+        ),
+    )
+
+
+def _older(entries: tuple[ImaEntry, ...], bank: str) -> tuple[tuple[int, str], ...]:
+    """Replay every register: the SHA-1 template hash filled up with zeros (before Linux 5.8)."""
+    filler = bytes(DIGEST_SIZES[bank] - SHA1_SIZE)
+    ones = b"\xff" * SHA1_SIZE
+    return _replay(entries, bank, lambda entry: (ones if entry.violation else entry.template_digest) + filler)
+
+
+def _replay(
+    entries: tuple[ImaEntry, ...], bank: str, digest_of: Callable[[ImaEntry], bytes]
+) -> tuple[tuple[int, str], ...]:
+    new, zero = hasher(bank), bytes(DIGEST_SIZES[bank])
+    values: dict[int, bytes] = {IMA_PCR: zero}
+    for entry in entries:
+        values[entry.pcr] = new(values.get(entry.pcr, zero) + digest_of(entry)).digest()
+    return tuple((pcr, value.hex()) for pcr, value in sorted(values.items()))
+
+
+def _aggregate(runtime: RuntimeList) -> str | None:
+    """Return the digest that the kernel took over the boot's registers, as "algorithm:hex"."""
+    for entry in runtime.entries[:1]:
+        if entry.path == _AGGREGATE and entry.file_digest is not None:
+            algorithm, digest = entry.file_digest
+            return f"{algorithm}:{digest.hex()}"
+    return None

@@ -1,0 +1,158 @@
+"""Reports on boot logs: what they say of each event, and where log and register part."""
+
+import base64
+from hashlib import sha256
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from attestd.inspection.eventlog import inspect_event_log
+from attestd.inspection.refused import InspectionRefused
+from attestd.inspection.registers import read_registers
+from attestd.tpm.eventlog import EventType, parse_event_log, replay
+from attestd.tpm.pcr import extend
+from inspecting import refusal_of
+from tpm_structures import SHA256_ID, agile_event, agile_log, spec_id
+
+DATA = b"\0\0\0\0"
+OTHER = b"Calling EFI Application from Boot Option"
+
+
+def digest_of(data: bytes) -> bytes:
+    return sha256(data).digest()
+
+
+def event(pcr: int, kind: EventType, data: bytes, *, digest: bytes | None = None) -> bytes:
+    return agile_event(pcr, kind, data, digests=[(SHA256_ID, digest or digest_of(data))])
+
+
+def log_of(*events: bytes) -> bytes:
+    return agile_log(*events, header=spec_id([(SHA256_ID, 32)]))
+
+
+def good() -> list[bytes]:
+    return [event(4, EventType.EFI_ACTION, OTHER), *(event(pcr, EventType.SEPARATOR, DATA) for pcr in range(8))]
+
+
+def register(data: bytes, pcr: int) -> bytes:
+    return replay(parse_event_log(data), "sha256").pcrs[pcr]
+
+
+def explained(data: bytes, pcr: int, value: bytes):
+    values = {index: register(data, index) for index in range(8)} | {pcr: value}
+    report = inspect_event_log(data, {"sha256": values})
+    return next(one for one in report.registers if one.pcr == pcr)
+
+
+def test_an_event_whose_data_was_altered_is_marked():
+    report = inspect_event_log(log_of(event(4, EventType.EFI_ACTION, OTHER, digest=digest_of(DATA))))
+
+    assert [one.matches for one in report.events] == [False]
+
+
+def test_an_event_about_something_outside_the_log_is_not_judged():
+    report = inspect_event_log(log_of(event(0, EventType.POST_CODE, b"ACPI DATA", digest=digest_of(DATA))))
+
+    assert [(one.matches, one.summary) for one in report.events] == [(None, "ACPI DATA")]
+
+
+def test_a_log_in_base64_is_the_same_log():
+    data = log_of(*good())
+
+    assert inspect_event_log(base64.b64encode(data)).document() == inspect_event_log(data).document()
+
+
+def test_a_register_that_the_log_leads_to_is_explained():
+    data = log_of(*good())
+
+    assert explained(data, 4, register(data, 4)).state == "explained"
+
+
+def test_a_register_that_stands_before_the_last_events_names_the_first_that_never_reached_it():
+    data = log_of(*good())
+    before = register(log_of(good()[0]), 4)
+
+    found = explained(data, 4, before)
+
+    assert found.parting is not None
+    assert (found.state, found.parting.event) == ("unexplained", 5)
+
+
+def test_an_event_that_was_added_to_the_log_is_named():
+    events = good()
+    data = log_of(events[0], event(4, EventType.EFI_ACTION, b"evil"), *events[1:])
+
+    found = explained(data, 4, register(log_of(*events), 4))
+
+    assert found.parting is not None
+    assert found.parting.event == 1
+
+
+def test_an_event_whose_digest_was_changed_is_named_where_its_data_was_not():
+    events = good()
+    data = log_of(event(4, EventType.EFI_ACTION, OTHER, digest=digest_of(b"evil")), *events[1:])
+
+    found = explained(data, 4, register(log_of(*events), 4))
+
+    assert found.parting is not None
+    assert (found.parting.event, "its data is" in found.parting.text) == (0, True)
+
+
+def test_a_cap_behind_the_log_is_told():
+    data = log_of(*good())
+
+    found = explained(data, 4, extend("sha256", register(data, 4), b"\xff" * 32))
+
+    assert found.parting is not None
+    assert found.parting.event is None
+    assert "cap" in found.parting.text
+
+
+def test_a_register_that_nothing_explains_is_unexplained_without_a_reason():
+    found = explained(log_of(*good()), 4, digest_of(b"anything"))
+
+    assert (found.state, found.parting) == ("unexplained", None)
+
+
+def test_a_register_without_any_event_is_not_logged():
+    assert explained(log_of(*good()), 14, digest_of(b"anything")).state == "not-logged"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (b"[]", "json-malformed"),
+        (b"{", "json-malformed"),
+        (b"[" * 100_000, "json-malformed"),
+        (b'{"sha256": []}', "pcrs-malformed"),
+        (b'{"md5": {}}', "pcrs-malformed"),
+        (b'{"sha256": {"24": "00"}}', "pcrs-malformed"),
+        (b'{"sha256": {"0": "00"}}', "pcrs-malformed"),
+        (b'{"sha256": {"0": 1}}', "hex-malformed"),
+        (b" " * 300_000, "json-size"),
+    ],
+)
+def test_registers_that_are_none_are_refused(text, code):
+    with pytest.raises(InspectionRefused) as caught:
+        read_registers(text)
+
+    assert caught.value.code == code
+
+
+@given(st.binary(max_size=2_000) | st.binary(max_size=400).map(lambda tail: log_of(*good()) + tail))
+@example(b"")
+@example(log_of(*good()))
+@settings(deadline=None)
+def test_whatever_the_bytes_there_is_a_report_or_a_refusal(data):
+    refusal = refusal_of(lambda: inspect_event_log(data, {"sha256": {0: bytes(32), 4: bytes(32)}}).document())
+
+    assert refusal is None or refusal.startswith(("eventlog-", "structure-"))
+
+
+@given(st.sampled_from(list(EventType)), st.integers(0, 23), st.binary(max_size=300))
+@settings(deadline=None, max_examples=300)
+def test_whatever_an_events_data_it_has_a_summary(kind, pcr, data):
+    report = inspect_event_log(log_of(event(pcr, kind, data)))
+
+    assert all(isinstance(one.summary, str) for one in report.events)
