@@ -29,6 +29,10 @@ def problem(refused: Refused) -> tuple[int, bytes, tuple[tuple[bytes, bytes], ..
         "code": refused.reason.value,
         "advice": known.advice,
     }
+    if refused.reason is Reason.MESSAGE_MALFORMED and refused.detail:
+        document["detail"] = refused.detail[
+            :200
+        ]  # the field and what its form should be: whoever writes a client needs it
     if refused.nonce is not None:
         document["nonce"] = codec.to_base64url(refused.nonce)
     if refused.findings:

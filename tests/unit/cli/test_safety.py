@@ -208,3 +208,17 @@ def test_serve_refuses_an_unsafe_configuration(installation: Path, options: list
     assert done.returncode == 2
     assert ("[development-issuer]" if options else "[anchors-empty]") in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("place", ["anchors", "operators", "attestd.toml", "issuer/authority.pem", "tls/anchor.pem"])
+def test_whatever_decides_trust_is_not_writable_by_others(safe: Path, place: str) -> None:
+    (safe / place).chmod((safe / place).stat().st_mode | 0o022)
+    assert "trust-writable" in codes(safe)
+
+
+def test_a_shared_challenge_key_is_a_secret(safe: Path) -> None:
+    with (safe / "attestd.toml").open("a") as file:
+        file.write('\n[replicas]\nchallenge_key = "challenge.key"\n')
+    (safe / "challenge.key").write_bytes(bytes(32))
+    (safe / "challenge.key").chmod(0o644)
+    assert codes(safe) == ["challenge-key-readable"]
