@@ -10,8 +10,9 @@ from typing import Final
 
 import pytest
 
-from attacks.fixtures_pct import state_of, turned_away
-from attestd.protocol.messages import RuntimeList
+from attacks.fixtures_pct import refused, state_of, turned_away
+from attestd.protocol.messages import Enrolled, RuntimeList
+from attestd.store import devices
 from softchip import SoftChip
 from tpm_structures import ima_entry
 from world import World, golden_profile
@@ -58,3 +59,91 @@ def test_e08_a_file_that_is_called_boot_aggregate_is_judged(fleet: World, algori
     with turned_away("evidence-refused"):
         fleet.enrol(chip, runtime=RuntimeList(0, listed))
     assert state_of(fleet, chip) == "untrusted"
+
+
+@pytest.fixture
+def updated(fleet: World) -> tuple[SoftChip, Enrolled, bytes]:
+    """A device that runs the old program under version 1, which allows it; version 2, beside it, does not."""
+    chip = SoftChip(fleet.now_s)
+    fleet.announce(chip)
+    first, second = golden_profile(chip), golden_profile(chip, version=2)
+    fleet.activate(first + allowing(OLD))
+    listed = aggregate(chip) + measure(chip, b"/bin/app", OLD)
+    enrolled = fleet.enrol(chip, runtime=RuntimeList(0, listed))
+    fleet.activate(second + allowing(FIXED))
+    return chip, enrolled, listed
+
+
+def judged_by(world: World, chip: SoftChip) -> tuple[str | None, int | None]:
+    """Return the profile and the version that the device is credited with."""
+    with world.verifier.store.read() as connection:
+        known = devices.load_device(connection, chip.device_id)
+    assert known is not None
+    return known.state.profile, known.state.profile_version
+
+
+@pytest.mark.attack("E10", reason="runtime-needed")
+@pytest.mark.parametrize("sent", [None, RuntimeList(2, b"")], ids=["nothing", "an empty continuation"])
+def test_e10_what_a_retired_version_let_in_is_not_taken_over_by_its_successor(
+    fleet: World, updated: tuple[SoftChip, Enrolled, bytes], sent: RuntimeList | None
+) -> None:
+    chip, enrolled, listed = updated
+    while_both = fleet.attest(chip.attest_request(enrolled.next.nonce, runtime=sent))
+    assert judged_by(fleet, chip) == ("edge", 1)
+    fleet.change("profile-retire", "edge", b'{"profile":"edge","versions":[1]}')
+    with refused(fleet, "runtime-needed"):
+        fleet.attest(chip.attest_request(while_both.next.nonce, runtime=sent))
+    with turned_away("evidence-refused"):
+        fleet.attest(chip.attest_request(while_both.next.nonce, runtime=RuntimeList(0, listed)))
+    assert state_of(fleet, chip) == "untrusted"
+
+
+@pytest.mark.attack("E10", reason="runtime-needed")
+def test_e10_an_update_that_only_the_successor_allows_does_not_leave_the_old_file_unjudged(
+    fleet: World, updated: tuple[SoftChip, Enrolled, bytes]
+) -> None:
+    chip, enrolled, listed = updated
+    more = measure(chip, b"/bin/app", FIXED)
+    with refused(fleet, "runtime-needed"):
+        fleet.attest(chip.attest_request(enrolled.next.nonce, pcrs=chip.values(), runtime=RuntimeList(2, more)))
+    whole = RuntimeList(0, listed + more)
+    with turned_away("evidence-refused"):
+        fleet.attest(chip.attest_request(enrolled.next.nonce, pcrs=chip.values(), runtime=whole))
+
+
+def test_a_version_that_allows_both_takes_the_whole_list_and_goes_on_from_there(
+    fleet: World, updated: tuple[SoftChip, Enrolled, bytes]
+) -> None:
+    chip, enrolled, listed = updated
+    boot = golden_profile(SoftChip(fleet.now_s), version=3)
+    fleet.activate(boot + allowing(OLD, FIXED))
+    listed += measure(chip, b"/bin/app", FIXED)
+    told = fleet.attest(chip.attest_request(enrolled.next.nonce, pcrs=chip.values(), runtime=RuntimeList(0, listed)))
+    assert judged_by(fleet, chip) == ("edge", 3)
+    more = measure(chip, b"/bin/app", FIXED)
+    again = fleet.attest(chip.attest_request(told.next.nonce, pcrs=chip.values(), runtime=RuntimeList(3, more)))
+    assert (again.state, judged_by(fleet, chip)) == ("trusted", ("edge", 3))
+
+
+@pytest.mark.attack("E10", reason="runtime-needed")
+def test_e10_another_profile_with_the_same_version_number_judges_the_whole_list(fleet: World) -> None:
+    chip = SoftChip(fleet.now_s)
+    boot = golden_profile(chip)
+    fleet.activate(boot.replace("profile: edge", "profile: lab") + allowing(OLD))
+    fleet.activate(boot + allowing(FIXED))
+    fleet.announce(chip, profile="lab")
+    listed = aggregate(chip) + measure(chip, b"/bin/app", OLD)
+    enrolled = fleet.enrol(chip, runtime=RuntimeList(0, listed))
+    assert judged_by(fleet, chip) == ("lab", 1)
+    fleet.announce(chip, profile="edge")
+    with refused(fleet, "runtime-needed"):
+        fleet.attest(chip.attest_request(enrolled.next.nonce))
+
+
+def test_a_runtime_list_that_no_profile_asks_for_is_not_read(fleet: World) -> None:
+    chip = SoftChip(fleet.now_s)
+    fleet.announce(chip)
+    fleet.golden(chip)
+    enrolled = fleet.enrol(chip)
+    told = fleet.attest(chip.attest_request(enrolled.next.nonce, runtime=RuntimeList(0, b"no list at all")))
+    assert told.state == "trusted"

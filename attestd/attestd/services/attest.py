@@ -180,8 +180,11 @@ def _appraise(
     """Gather what the proof does not carry, and hold it against the active versions of the device's profile."""
     admission = book.admission(row.device_id, manufacturer=row.manufacturer or None, model=row.model)
     profiles = verifier.policy.profiles(book, admission.profile) if isinstance(admission, Admission) else ()
-    proved = recall(verifier, connection, row, request=request, quote=quote, profiles=profiles)
-    judgement = judge(proved.evidence, profiles, log_digest=request.log, boots=verifier.boots, now=now)
+    recalled = recall(verifier, connection, row, request=request, quote=quote, profiles=profiles)
+    proved = recalled.proved
+    judgement = judge(proved.evidence, recalled.profiles, log_digest=request.log, boots=verifier.boots, now=now)
+    if len(recalled.profiles) < len(profiles) and not judgement.result.affirming:
+        raise Refused(Reason.RUNTIME_NEEDED, "another active profile has to see the whole list")
     event = _EVENTS[judgement.result.tier] if isinstance(admission, Admission) else Event.WITHDRAWN
     before = State(row.state)
     return Judged(request, row, proved, judgement, before, move(before, event), event, now)

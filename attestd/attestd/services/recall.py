@@ -6,6 +6,7 @@ nothing new: `evidence.prove.gather` does, from the parts.
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from attestd.appraisal.policy import Check, Profile
 from attestd.errors import Refused
@@ -16,10 +17,19 @@ from attestd.protocol.messages import AttestRequest, PcrValue, RuntimeList
 from attestd.protocol.reasons import Reason
 from attestd.services.context import Verifier
 from attestd.services.judge import remembered_pcrs
+from attestd.services.records import runtime_verdict
 from attestd.store import Connection, devices, log
 from attestd.store.devices import EvidenceRecord
 from attestd.store.routine import RoutineRow
 from attestd.tpm.algorithms import DIGEST_SIZES
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """The whole evidence of a proof, and the active profiles that may judge it."""
+
+    proved: ProvedEvidence
+    profiles: tuple[Profile, ...]
 
 
 def recall(
@@ -30,19 +40,24 @@ def recall(
     request: AttestRequest,
     quote: AuthenticQuote,
     profiles: Sequence[Profile],
-) -> ProvedEvidence:
+) -> Recalled:
     """Return the whole evidence of a proof. A boot whose verdict is remembered is named by its log's digest and not read.
 
+    A runtime list that goes on where an earlier proof ended is judged by the profile that judged the entries up to there and
+    by no other; one that no profile asks for is not even read.
     Assumes an authentic quote of this device. Raises `Refused` (pcr-values-needed, log-needed, runtime-needed, and what
     `check_pcr_values` and `gather` raise).
     """
-    known = remembered_pcrs(profiles, log_digest=request.log, pcr_digest=quote.pcr_digest, boots=verifier.boots)
-    listed = any(profile.runtime.check is not Check.IGNORED for profile in profiles) or request.runtime is not None
-    stored = None
-    if listed or (known is None and not request.pcrs):
+    stored, runtime = None, None
+    judges = tuple(profiles)
+    if any(profile.runtime.check is not Check.IGNORED for profile in profiles):
         stored = devices.load_evidence(connection, row.device_id)
-    runtime = _runtime(row, request, stored, profiles) if listed else None
-    return gather(
+        runtime = _runtime(request, stored)
+        judges = _judges(judges, runtime, stored)
+    known = remembered_pcrs(judges, log_digest=request.log, pcr_digest=quote.pcr_digest, boots=verifier.boots)
+    if stored is None and known is None and not request.pcrs:
+        stored = devices.load_evidence(connection, row.device_id)
+    proved = gather(
         _identity(row),
         quote,
         attest=request.quote.attest,
@@ -53,6 +68,7 @@ def recall(
         runtime=runtime,
         continues=(stored.runtime_count, stored.runtime_value) if stored and not request.rebooted else (0, None),
     )
+    return Recalled(proved, judges)
 
 
 def _identity(row: RoutineRow) -> EkIdentity:
@@ -64,19 +80,27 @@ def _identity(row: RoutineRow) -> EkIdentity:
     )
 
 
-def _runtime(
-    row: RoutineRow, request: AttestRequest, stored: EvidenceRecord | None, profiles: Sequence[Profile]
-) -> RuntimeList | None:
-    """Return the part of the runtime list to judge; a proof without one says that there are no entries since the last.
+def _runtime(request: AttestRequest, stored: EvidenceRecord | None) -> RuntimeList | None:
+    """Return the part of the runtime list to judge; a proof without one says that there are no entries since the last."""
+    if request.runtime is None and stored is not None and stored.runtime_count and not request.rebooted:
+        return RuntimeList(stored.runtime_count, b"")
+    return request.runtime
 
-    Raises `Refused` (runtime-needed) where the entries so far were judged by another version of the profile.
+
+def _judges(
+    profiles: tuple[Profile, ...], runtime: RuntimeList | None, stored: EvidenceRecord | None
+) -> tuple[Profile, ...]:
+    """Return the profiles that may judge this part of the runtime list: all of them a whole one.
+
+    Raises `Refused` (runtime-needed) where the profile that judged the earlier entries is not active any longer (E10).
     """
-    runtime = request.runtime
-    if runtime is None and stored is not None and stored.runtime_count and not request.rebooted:
-        runtime = RuntimeList(stored.runtime_count, b"")
-    if runtime is not None and runtime.offset and row.profile_version not in {one.version for one in profiles}:
-        raise Refused(Reason.RUNTIME_NEEDED, "the earlier entries were judged by another version of the profile")
-    return runtime
+    if runtime is None or not runtime.offset:
+        return profiles
+    verdict = stored.runtime_verdict if stored is not None else None
+    judges = tuple(profile for profile in profiles if runtime_verdict(profile.digest) == verdict)
+    if not judges:
+        raise Refused(Reason.RUNTIME_NEEDED, "the earlier entries were not judged by an active profile")
+    return judges
 
 
 def _registers(

@@ -91,16 +91,20 @@ def evidence_record(device_id: str, proved: ProvedEvidence, judged: Judgement | 
     """Return what the next proof is compared with.
 
     A runtime list is continued only from where it was good: after a warning the next proof brings the whole list, or what was
-    warned about would be forgotten with the first good file behind it.
+    warned about would be forgotten with the first good file behind it. With it stands which profile it was good for.
     """
-    affirmed = judged is not None and judged.result.affirming
-    runtime = proved.evidence.runtime if affirmed else None
+    registers = b"".join(value for _, value in proved.evidence.quote.pcrs)
+    runtime = proved.evidence.runtime
+    if judged is None or not judged.result.affirming or runtime is None:
+        return EvidenceRecord(device_id, registers)
     return EvidenceRecord(
-        device_id,
-        b"".join(value for _, value in proved.evidence.quote.pcrs),
-        runtime.count if runtime else 0,
-        runtime.value if runtime else None,
+        device_id, registers, runtime.count, runtime.value, runtime_verdict(judged.result.profile_digest)
     )
+
+
+def runtime_verdict(profile_digest: bytes) -> dict[str, str]:
+    """Return, as a JSON value, that a profile accepted a runtime list; no other profile takes this over (E10)."""
+    return {"profile": profile_digest.hex()}
 
 
 def move_record(

@@ -67,7 +67,10 @@ class StateRecord:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceRecord:
-    """What the next proof is compared with. `runtime_value` is PCR 10 after `runtime_count` entries."""
+    """What the next proof is compared with: `runtime_value` is PCR 10 after `runtime_count` entries.
+
+    `runtime_verdict` says which profile accepted those entries (a JSON value).
+    """
 
     device_id: str
     pcrs: bytes
@@ -146,6 +149,13 @@ def load_device(connection: Connection, device_id: str) -> LoadedDevice | None:
     first, second = _WIDTHS[0], _WIDTHS[0] + _WIDTHS[1]
     evidence = None if row[second] is None else EvidenceRecord(*row[second:])
     return LoadedDevice(DeviceRecord(*row[:first]), StateRecord(*row[first:second]), evidence)
+
+
+def state_of(connection: Connection, device_id: str) -> str | None:
+    """Return the device's state as this transaction sees it, or None."""
+    query = select(DEVICE_STATE.c.state).where(DEVICE_STATE.c.device_id == device_id)
+    state: str | None = connection.execute(query).scalar()
+    return state
 
 
 def load_evidence(connection: Connection, device_id: str) -> EvidenceRecord | None:
