@@ -77,18 +77,22 @@ def _parse_binary(data: bytes, entries: list[ImaEntry]) -> None:
             pcr, digest, size = _HEADER.unpack_from(data, position)
         except error:
             raise Malformed("structure-truncated", f"entry {index} ends early", where=position) from None
-        if pcr >= PCR_COUNT:
-            raise Malformed("ima-pcr-index", f"entry {index} names PCR {pcr}", where=position)
-        if index >= MAX_IMA_ENTRIES:
-            raise Malformed("ima-entry-count", f"more than {MAX_IMA_ENTRIES} entries", where=position)
-        if size > MAX_IMA_TEMPLATE_NAME:
-            raise Malformed("ima-template-name", f"a template name of {size} bytes", where=position)
+        if pcr >= PCR_COUNT or index >= MAX_IMA_ENTRIES or size > MAX_IMA_TEMPLATE_NAME:
+            _check_bounds(index, pcr, size, position)
         start = position + _HEADER.size
         position = start + size
         template = template_of(data[start:position])
         body, position = _template_data(data, position, template)
-        fields = split_fields(template, body)
-        entries.append(build_entry(index, pcr, digest=digest, template=template, data=body, fields=fields))
+        entries.append(build_entry(index, pcr, digest, template, body, split_fields(template, body)))
+
+
+def _check_bounds(index: int, pcr: int, size: int, where: int) -> None:
+    """Refuse a register that does not exist, an entry too many and a template's name that is too long."""
+    if pcr >= PCR_COUNT:
+        raise Malformed("ima-pcr-index", f"entry {index} names PCR {pcr}", where=where)
+    if index >= MAX_IMA_ENTRIES:
+        raise Malformed("ima-entry-count", f"more than {MAX_IMA_ENTRIES} entries", where=where)
+    raise Malformed("ima-template-name", f"a template name of {size} bytes", where=where)
 
 
 def _template_data(data: bytes, position: int, template: Template) -> tuple[bytes, int]:
@@ -156,7 +160,7 @@ def replay(
             elif stated:
                 digest = entry.template_digest + filler
             else:
-                digest = new(hashed_data(entry)).digest()
+                digest = new(entry.data if entry.template != LEGACY else hashed_data(entry)).digest()
             value = new(value + digest).digest()
         yield value
 

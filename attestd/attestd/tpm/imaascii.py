@@ -47,7 +47,7 @@ def _entry(index: int, line: bytes) -> ImaEntry:
     raw = _raw(template, fields)
     if len(raw) > MAX_IMA_TEMPLATE:
         raise Malformed("ima-template-size", f"entry {index} has {len(raw)} bytes of template data")
-    return build_entry(index, pcr, digest=digest, template=template, data=raw, fields=fields)
+    return build_entry(index, pcr, digest, template, raw, fields)
 
 
 def _texts(template: Template, rest: bytes, index: int) -> list[bytes]:

@@ -101,16 +101,16 @@ def split_fields(template: Template, data: bytes) -> tuple[bytes, ...]:
     if template.name == LEGACY:
         fields.append(data[:SHA1_SIZE])
         position, names = SHA1_SIZE, names[1:]
+    read = _LENGTH.unpack_from
     try:
         for _ in names:
-            (size,) = _LENGTH.unpack_from(data, position)
             start = position + 4
-            position = start + size
+            position = start + read(data, position)[0]
             fields.append(data[start:position])
     except error:
         raise Malformed("ima-field", f"template data of {template.name} ends early") from None
     # A field that reached past the end was cut by its slice; only the sum shows it.
-    if names and position != len(data):
+    if position != len(data) and names:
         raise Malformed("ima-field", f"the fields of {template.name} take {position} of {len(data)} bytes")
     return tuple(fields)
 
@@ -145,43 +145,38 @@ def file_digest_of(template: Template, fields: tuple[bytes, ...]) -> FileDigest 
     field = fields[template.digest_at]
     kind = template.fields[template.digest_at]
     if kind == "d":
-        algorithm, digest = b"sha1", field
+        algorithm, digest = b"", field
     else:
         algorithm, colon, digest = field.partition(b":\0")
         if not colon:
             raise Malformed("ima-field", "a digest without its algorithm")
-        if kind == "d-ngv2" and algorithm.startswith(b"ima:"):
-            algorithm = algorithm[4:]
-    name = _algorithm_name(algorithm)
-    expected = DIGEST_SIZES.get(name)
+    name, expected = _algorithm(kind, algorithm)
     if expected is not None and len(digest) != expected:
         raise Malformed("ima-field", f"a {name} digest of {len(digest)} bytes")
     return name, digest
 
 
 @lru_cache(maxsize=_MAX_CACHED)
-def _algorithm_name(name: bytes) -> str:
-    if not 0 < len(name) <= _MAX_ALGORITHM_NAME or not name.translate(None, b"_-:").isalnum():
+def _algorithm(kind: str, prefix: bytes) -> tuple[str, int | None]:
+    """Return the name of an algorithm as a field of this kind writes it, and its digests' size where it is known."""
+    if kind == "d":
+        return "sha1", SHA1_SIZE
+    if kind == "d-ngv2" and prefix.startswith(b"ima:"):
+        prefix = prefix[4:]
+    if not 0 < len(prefix) <= _MAX_ALGORITHM_NAME or not prefix.translate(None, b"_-:").isalnum():
         raise Malformed("ima-field", "a digest algorithm without a name")
-    return name.decode("ascii")
+    name = prefix.decode("ascii")
+    return name, DIGEST_SIZES.get(name)
 
 
 def build_entry(
-    index: int, pcr: int, *, digest: bytes, template: Template, data: bytes, fields: tuple[bytes, ...]
+    index: int, pcr: int, digest: bytes, template: Template, data: bytes, fields: tuple[bytes, ...]
 ) -> ImaEntry:
     """Put an entry together from its parts, which the two readers (binary, ASCII) obtain in their own ways.
 
     *Raises* `Malformed` ("ima-field").
     """
     violation = digest == _VIOLATION
-    return ImaEntry(
-        index,
-        pcr,
-        digest,
-        template.name,
-        data,
-        fields,
-        path_of(template, fields),
-        None if violation else file_digest_of(template, fields),
-        violation,
-    )
+    path = path_of(template, fields)
+    file_digest = None if violation else file_digest_of(template, fields)
+    return ImaEntry(index, pcr, digest, template.name, data, fields, path, file_digest, violation)
