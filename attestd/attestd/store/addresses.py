@@ -97,7 +97,7 @@ def allocate_address(
     if ipv4 is None:
         ipv4 = _take_rested(connection, pool, now - cooldown)
     address = AddressRecord(device_id, ipv4, _free_interface(connection, pool, device_id), name, now)
-    connection.execute(VPN_ADDRESS.insert().values(values(address)))
+    connection.execute(VPN_ADDRESS.insert(), values(address))
     return address
 
 

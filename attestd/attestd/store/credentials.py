@@ -90,8 +90,8 @@ def serial_text(serial: int) -> str:
 
 def insert_grant(connection: Connection, grant: GrantRecord) -> None:
     """Keep a grant that was just minted. *Raises* StoreConflict when its id exists."""
-    added = insert(connection, GRANT).values(values(grant)).on_conflict_do_nothing().returning(GRANT.c.grant_id)
-    if connection.execute(added).first() is None:
+    added = insert(connection, GRANT).on_conflict_do_nothing().returning(GRANT.c.grant_id)
+    if connection.execute(added, values(grant)).first() is None:
         raise StoreConflict("a grant with this id exists")
 
 
@@ -125,8 +125,8 @@ def redeem_grant(connection: Connection, grant_id: bytes, device_id: str, *, now
 
 def insert_certificate(connection: Connection, certificate: CertificateRecord) -> None:
     """Keep a certificate and make it its device's current one. *Raises* StoreConflict when the serial number exists."""
-    added = insert(connection, CERTIFICATE).values(values(certificate)).on_conflict_do_nothing()
-    if connection.execute(added.returning(CERTIFICATE.c.serial)).first() is None:
+    added = insert(connection, CERTIFICATE).on_conflict_do_nothing()
+    if connection.execute(added.returning(CERTIFICATE.c.serial), values(certificate)).first() is None:
         raise StoreConflict("a certificate with this serial number exists")
     current = {"certificate_serial": certificate.serial, "certificate_not_after": certificate.not_after}
     connection.execute(update(DEVICE).where(DEVICE.c.device_id == certificate.device_id).values(current))
@@ -184,8 +184,8 @@ def revoked_since(connection: Connection, at: int) -> bool:
 
 def insert_crl(connection: Connection, crl: CrlRecord) -> None:
     """Keep a list. *Raises* StoreConflict when its number was issued: the caller takes the next and signs again."""
-    added = insert(connection, CRL).values(values(crl)).on_conflict_do_nothing().returning(CRL.c.number)
-    if connection.execute(added).first() is None:
+    added = insert(connection, CRL).on_conflict_do_nothing().returning(CRL.c.number)
+    if connection.execute(added, values(crl)).first() is None:
         raise StoreConflict("a revocation list with this number exists")
 
 
@@ -194,8 +194,8 @@ def insert_crl(connection: Connection, crl: CrlRecord) -> None:
 
 def insert_vpn_key(connection: Connection, key: VpnKeyRecord) -> None:
     """Keep a VPN key as issued. *Raises* VpnKeyInUse when it was ever issued before, to whomever."""
-    added = insert(connection, VPN_CREDENTIAL).values(values(key)).on_conflict_do_nothing()
-    if connection.execute(added.returning(VPN_CREDENTIAL.c.kind)).first() is None:
+    added = insert(connection, VPN_CREDENTIAL).on_conflict_do_nothing()
+    if connection.execute(added.returning(VPN_CREDENTIAL.c.kind), values(key)).first() is None:
         raise VpnKeyInUse("this VPN key was issued before")
 
 

@@ -203,15 +203,16 @@ def upsert_enrolment(
         _replace_device(connection, device, state, expected_version)
     if evidence is not None:
         store_evidence(connection, evidence)
-    connection.execute(TRANSITION.insert().values(values(move)))
+    connection.execute(TRANSITION.insert(), values(move))
     return (expected_version or 0) + 1
 
 
 def _insert_device(connection: Connection, device: DeviceRecord, state: StateRecord) -> None:
-    added = insert(connection, DEVICE).values(values(device)).on_conflict_do_nothing().returning(DEVICE.c.device_id)
-    if connection.execute(added).first() is None:
+    # Values go beside a statement, not into it: what SQLAlchemy prepared for it then serves every device.
+    added = insert(connection, DEVICE).on_conflict_do_nothing().returning(DEVICE.c.device_id)
+    if connection.execute(added, values(device)).first() is None:
         raise StaleState("the device was enrolled meanwhile")
-    connection.execute(DEVICE_STATE.insert().values({**values(state), "version": 1, "last_attestation": None}))
+    connection.execute(DEVICE_STATE.insert(), {**values(state), "version": 1, "last_attestation": None})
 
 
 def _replace_device(connection: Connection, device: DeviceRecord, state: StateRecord, version: int) -> None:
@@ -239,7 +240,7 @@ def move_state(connection: Connection, move: Move, *, version: int, deadline: in
     change = {"state": move.to_state, "since": move.at, "deadline": deadline, "version": version + 1}
     if connection.execute(update(DEVICE_STATE).where(same).values(change)).rowcount != 1:
         raise StaleState("the device's state changed meanwhile")
-    connection.execute(TRANSITION.insert().values(values(move)))
+    connection.execute(TRANSITION.insert(), values(move))
     return version + 1
 
 

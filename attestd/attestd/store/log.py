@@ -95,8 +95,8 @@ def append_attestation(connection: Connection, row: AttestationRow) -> int:
     held = connection.execute(state.with_for_update()).first()
     if held is None:
         raise StoreConflict("an attestation belongs to a device that has a state")
-    added = ATTESTATION.insert().values({**values(row), "previous": held[0]}).returning(ATTESTATION.c.id)
-    number = int(connection.execute(added).scalar_one())
+    added = ATTESTATION.insert().returning(ATTESTATION.c.id)
+    number = int(connection.execute(added, {**values(row), "previous": held[0]}).scalar_one())
     link = update(DEVICE_STATE).where(DEVICE_STATE.c.device_id == row.device_id)
     connection.execute(link.values(last_attestation=number))
     return number
@@ -146,7 +146,7 @@ def list_transitions(
 
 def insert_refusal(connection: Connection, refusal: Refusal) -> None:
     """Record a refusal."""
-    connection.execute(REFUSAL.insert().values(values(refusal)))
+    connection.execute(REFUSAL.insert(), values(refusal))
 
 
 def list_refusals(
