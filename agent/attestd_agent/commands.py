@@ -259,14 +259,11 @@ def _shown(enrolment: Enrolment) -> dict[str, Any]:
 
 
 def _print_for_people(document: dict[str, Any]) -> None:
-    """Print names and values in two columns, then the findings. Values are text, never markup."""
+    """Print names and values in two columns, then the findings. Values are text, never markup, and never broken over lines."""
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
+    rows: list[tuple[str, str, str]] = []
     for name, value in document.items():
         if name == "findings" or value in (None, "", (), []):
             continue
@@ -274,10 +271,11 @@ def _print_for_people(document: dict[str, Any]) -> None:
             value = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(value))
         shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
         shown = {"True": "yes", "False": "no"}.get(shown, shown)
-        style = ("green" if value else "red") if name == "trusted" else ""
-        table.add_row(Text(name.replace("_", " ")), Text(_printable(shown), style=style))
+        rows.append((name.replace("_", " "), shown, ("green" if value else "red") if name == "trusted" else ""))
     console = Console(highlight=False, soft_wrap=True)
-    console.print(table, soft_wrap=False)
+    width = max((len(name) for name, _, _ in rows), default=0)
+    for name, shown, style in rows:
+        console.print(Text.assemble((f"{name:{width}}", "bold"), "  ", (_printable(shown), style)))
     for finding in document.get("findings", ()):
         fields = finding if isinstance(finding, dict) else asdict(finding)
         words = (f"{name}={quoted(value)}" for name, value in fields.items() if value not in (None, ""))

@@ -6,6 +6,7 @@ Decides nothing. Assumes a verifier that app.py has wired.
 import asyncio
 import contextlib
 import gc
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -90,7 +91,22 @@ def server(configuration: Configuration, verifier: Verifier) -> uvicorn.Server:
         ssl_keyfile=str(configuration.path(listen.key)),
         ssl_context_factory=tls13,
     )
-    return uvicorn.Server(settings)
+    return _Announced(settings, url=listen.public_url)
+
+
+class _Announced(uvicorn.Server):
+    """A server that says in the log when it answers, and where: whoever starts it by hand would see nothing else."""
+
+    def __init__(self, settings: uvicorn.Config, *, url: str) -> None:
+        super().__init__(settings)
+        self._url = url
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer, and say so."""
+        await super().startup(sockets)
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            _log.info("ready", url=self._url, host=host, port=port)
 
 
 def transport(verifier: Verifier, **where: Any) -> uvicorn.Config:

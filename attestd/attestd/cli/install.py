@@ -101,7 +101,10 @@ def _show(console: "Console", made: "Installed") -> None:
 def _next(made: "Installed") -> list[str]:
     configuration = made.configuration
     place = configuration.directory
-    steps = [f"Put the TPM manufacturers' root certificates that you accept into {place / 'anchors'} (PEM, *.pem)."]
+    steps = [
+        f"Put the certificates of the TPM manufacturers that you accept into {place / 'anchors'} (PEM): their roots, and the "
+        "issuing authorities that their chips do not carry in NV."
+    ]
     if not configuration.wireguard.public_key:
         steps.append(
             "Set wireguard.public_key in attestd.toml to your gateway's; until then no VPN credential is issued."

@@ -1,5 +1,6 @@
 """`attestd profile`: what classes of devices must look like. Drafts are files; what is active was signed by operators."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -100,7 +101,10 @@ def _show_learnt(console: Any, document: dict[str, Any]) -> None:
         f"Wrote {document['file']}: {document['claims']} claims of {document['machines']} machine(s).",
         style="green",
     )
-    show_line(console, "Read it, then: attestd profile add FILE --activate")
+    # Learning needs no verifier, so nothing says here which one it will be.
+    show_line(
+        console, f"Read it, then: attestd profile add {document['file']} --activate -d DIRECTORY (the verifier's)"
+    )
 
 
 def _document(profile: "Profile") -> dict[str, Any]:
@@ -177,9 +181,14 @@ def add(
 
     def show(console: Any) -> None:
         show_line(console, f"Kept {profile.name} v{profile.version} as a draft.", style="green")
-        show_line(console, f"  attestd profile activate {profile.name} {profile.version}")
+        show_line(console, f"  attestd profile activate {profile.name} {profile.version}{_at(directory)}")
 
     answer(document, show, as_json=as_json)
+
+
+def _at(directory: Path | None) -> str:
+    """Return the option that names the same verifier in the next command, where this one named it."""
+    return "" if directory is None else f" -d {shlex.quote(str(directory))}"
 
 
 def _draft(place: Path, name: str, version: int) -> Path:

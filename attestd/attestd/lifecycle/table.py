@@ -69,7 +69,11 @@ MEANINGS: dict[State, Meaning] = {
         keeps=True,
     ),
     State.UNTRUSTED: Meaning("its last proof failed: credentials withdrawn", trusted=False, keeps=False),
-    State.EXPIRED: Meaning("it fell silent: credentials withdrawn", trusted=False, keeps=False),
+    State.EXPIRED: Meaning(
+        "it fell silent, or must enrol again after a person's decision: credentials withdrawn",
+        trusted=False,
+        keeps=False,
+    ),
     State.BANNED: Meaning("a person has shut it out: no proof lifts that", trusted=False, keeps=False),
     State.RETIRED: Meaning("taken out of service", trusted=False, keeps=False),
 }

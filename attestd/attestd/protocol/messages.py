@@ -107,7 +107,7 @@ class Activation:
 
 @dataclass(frozen=True, slots=True)
 class EnrolProof:
-    """Second message: the first one verbatim (`request`, its exact bytes in application/cbor), and all proofs.
+    """Second message: the first one verbatim (`request`, its bytes as they were sent, in the encoding of this one), and all proofs.
 
     `certify` is TPM2_Certify of the device key by the attestation key, `quote` TPM2_Quote; both over the binding of this
     enrolment. `pcrs` has exactly the quoted registers.

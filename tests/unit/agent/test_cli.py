@@ -221,6 +221,16 @@ def test_identity_agrees_with_what_enrols(
     assert said(capsys)["device_id"] == next(iter(verifier.keys))
 
 
+def test_digest_of_the_endorsement_key_is_shown_on_one_line(command: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    command("identity", "--json")
+    document = said(capsys)
+
+    command("identity")
+
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in shown if line.startswith("ek public sha256")] == [document["ek_public_sha256"]]
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 def test_inventory_row_is_one_that_the_verifier_reads(
     command: Run, capsys: pytest.CaptureFixture[str], as_json: bool
