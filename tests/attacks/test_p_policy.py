@@ -207,9 +207,41 @@ def test_p06_pathological_patterns_of_a_profile_do_not_delay_a_proof(fleet: Worl
     with turned_away("evidence-refused"):
         fleet.enrol(chip)
     assert time.monotonic() - began < 10
-    claims["kernel-command-line"] = {"check": "required", "accept": [*rules, {"glob": "*aaa*"}]}
+    claims["kernel-command-line"] = {"check": "required", "accept": [*rules, {"glob": "/vmlinuz-* *aaa*"}]}
     fleet.activate(profile_with(chip, claims=claims, version=2))
     assert fleet.enrol(chip).state == "trusted"
+
+
+@pytest.mark.attack("P01", reason="evidence-refused")
+@pytest.mark.parametrize(
+    "more",
+    [
+        " init=/bin/sh",
+        "\tinit=/bin/sh",
+        "\ninit=/bin/sh",
+        "\u00a0init=/bin/sh",
+        "\u2003init=/bin/sh",
+        "\u00e0init=/bin/sh",
+        '"',
+        "'",
+        "\\",
+    ],
+    ids=ascii,
+)
+def test_p01_a_star_in_a_command_line_lets_no_other_argument_in(fleet: World, more: str) -> None:
+    line = "root=UUID={} ro quiet lockdown=integrity"
+    known = SoftChip(fleet.now_s, image=BootImage().with_command_line(line.format("1111-2222")))
+    claims = dict(yaml.safe_load(golden_profile(known))["claims"])
+    claims["kernel-command-line"]["accept"] = [{"glob": "/vmlinuz-* " + line.format("*")}]
+    claims["grub-command"]["accept"].append({"glob": "linux /vmlinuz-* " + line.format("*")})
+    fleet.activate(profile_with(known, claims=claims))
+    other = SoftChip(fleet.now_s, image=BootImage().with_command_line(line.format("3333-4444")))
+    fleet.announce(other, "other")
+    assert fleet.enrol(other).state == "trusted"
+    evil = SoftChip(fleet.now_s, image=BootImage().with_command_line(line.format("3333-4444" + more)))
+    fleet.announce(evil, "evil")
+    with turned_away("evidence-refused"):
+        fleet.enrol(evil)
 
 
 @pytest.mark.attack("P06", reason="device-unannounced")

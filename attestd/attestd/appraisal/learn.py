@@ -9,7 +9,8 @@ code, not judged; each such choice is a comment.
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from attestd.appraisal.policy import CLAIMS, NEVER_IGNORED
+from attestd.appraisal.pattern import arguments_match
+from attestd.appraisal.policy import ARGUMENT_CLAIMS, CLAIMS, NEVER_IGNORED
 from attestd.appraisal.steps import RUNTIME_REGISTER
 from attestd.evidence.runtime import OPAQUE
 from attestd.evidence.types import AuthenticatedEvidence, BootFacts, Component, RuntimeFacts
@@ -21,6 +22,11 @@ _PARTIAL: Final = frozenset({"boot-phase", "boot-entry", "separator"})
 """Claims of which a good machine may well show less than was seen."""
 _SIMILAR: Final = 0.5
 """Two texts become a pattern when they share at least this part of the longer one, at beginning and end."""
+
+_SEARCH: Final = ("search ", "search.")
+"""GRUB's commands that find a file system by its identifier, which stands there without a key."""
+_IDENTIFYING: Final = 4
+"""Characters below which a value is a switch or a level, and not what identifies a machine."""
 
 
 class CannotLearn(ValueError):
@@ -82,7 +88,7 @@ def _claim_lines(claim: str, seen: list[list[Component]], bank: str) -> list[str
         lines.append("    check: required")
     else:
         lines.append(f"    check: optional  # on {sum(map(bool, seen))} of {_machines(len(seen))}")
-    rules, remarks = _rules(seen, bank)
+    rules, remarks = _rules(claim, seen, bank)
     if same and len(rules) > 1 and claim not in _PARTIAL:
         lines.append("    complete: true  # all of these, not only some")
     lines += [f"    # {remark}" for remark in remarks]
@@ -93,13 +99,13 @@ def _claim_lines(claim: str, seen: list[list[Component]], bank: str) -> list[str
     return [*lines, ""]
 
 
-def _rules(seen: list[list[Component]], bank: str) -> tuple[list[_Rule], list[str]]:
+def _rules(claim: str, seen: list[list[Component]], bank: str) -> tuple[list[_Rule], list[str]]:
     """Return the rules that accept every component, and what was generalised to get there."""
     rules: dict[tuple[str, str], _Rule] = {}
     remarks: list[str] = []
     aligned = len({len(components) for components in seen}) == 1
     for column in zip(*seen, strict=True) if aligned else ([item] for items in seen for item in items):
-        pattern = _pattern([component.value for component in column])
+        pattern = (_arguments_pattern if claim in ARGUMENT_CLAIMS else _pattern)([item.value for item in column])
         if pattern is not None:
             rules.setdefault(("glob", pattern), _Rule("glob", _quoted(pattern), ""))
             remarks.append("where good machines differ in a part of the text, a pattern stands for it")
@@ -120,8 +126,8 @@ def _exact(component: Component, bank: str) -> _Rule:
 
 def _pattern(values: Sequence[str | None]) -> str | None:
     """Return a pattern for texts that differ in one part only, or None where listing them is better."""
-    texts = sorted({value for value in values if value is not None})
-    if len(texts) < 2 or len(texts) != len(set(values)) or any("*" in text for text in texts):
+    texts = _different(values)
+    if not texts:
         return None
     head = _common_start(texts)
     shortest = min(len(text) for text in texts)
@@ -131,6 +137,43 @@ def _pattern(values: Sequence[str | None]) -> str | None:
     if shared < _SIMILAR * max(map(len, texts)) or shared > shortest or len(pattern) > MAX_PATTERN:
         return None
     return pattern
+
+
+def _different(values: Sequence[str | None]) -> list[str]:
+    """Return the texts for which a pattern may stand: all are known, there are several, and none has a star in it."""
+    texts = sorted({value for value in values if value is not None})
+    unfit = len(texts) < 2 or len(texts) != len(set(values)) or any("*" in text for text in texts)
+    return [] if unfit else texts
+
+
+def _arguments_pattern(values: Sequence[str | None]) -> str | None:
+    """Return a pattern for lines that have the same arguments but for what identifies a machine in some of them, or None."""
+    texts = _different(values)
+    if len({text.count(" ") for text in texts}) != 1:
+        return None
+    bare = all(text.startswith(_SEARCH) for text in texts)
+    arguments = [_argument(column, bare=bare) for column in zip(*(text.split(" ") for text in texts), strict=True)]
+    if any(argument is None for argument in arguments):
+        return None
+    pattern = " ".join(argument for argument in arguments if argument is not None)
+    fits = len(pattern) <= MAX_PATTERN and all(arguments_match(pattern, text) for text in texts)
+    return pattern if fits else None
+
+
+def _argument(words: Sequence[str], *, bare: bool) -> str | None:
+    """Return the argument, or a pattern for what it was on several machines; None where no pattern would be safe.
+
+    A star stands for what identifies a machine or a version (a digit is in it, and it is no switch like 0 and 1), and only
+    behind the key of the argument or in a path, unless a `bare` argument cannot mean anything else.
+    """
+    if len(set(words)) == 1:
+        return words[0]
+    head = _common_start(words)
+    tail = _common_start([word[len(head) :][::-1] for word in words])[::-1]
+    values = [word[head.rfind("=") + 1 :] for word in words]
+    if any(len(value) < _IDENTIFYING or not any(map(str.isdigit, value)) for value in values):
+        return None
+    return f"{head}*{tail}" if bare or "=" in head or head.startswith("/") else None
 
 
 def _common_start(texts: Sequence[str]) -> str:

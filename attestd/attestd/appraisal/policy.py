@@ -11,7 +11,7 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import Final
 
-from attestd.appraisal.pattern import glob_matches
+from attestd.appraisal.pattern import arguments_match, glob_matches
 
 
 class Tier(IntEnum):
@@ -100,6 +100,9 @@ In PCR 8, 9 and 12 a name that no digest covers chooses among claims: were one o
 itself that (E01). An event that nobody understands, and code that is started, are nothing that one can be indifferent to.
 """
 
+ARGUMENT_CLAIMS: Final = frozenset({"kernel-command-line", "grub-command"})
+"""Claims whose text is a line of arguments: a star of a pattern stays within one of them."""
+
 SUBJECTS: Final = frozenset({"registers", "runtime", "tpm"})
 """What else can have a tier: the reference values of registers, the runtime list, the TPM itself."""
 
@@ -136,7 +139,7 @@ class ClaimPolicy:
         """Return whether some rule accepts a component with this digest in this bank and this proven value."""
         if (bank, digest) in self._digests:
             return True
-        return value is not None and (value in self._texts or any(glob_matches(glob, value) for glob in self._globs))
+        return value is not None and (value in self._texts or any(self._fits(glob, value) for glob in self._globs))
 
     def unmet(self, bank: str, measured: Iterable[tuple[bytes, str | None]]) -> int:
         """Return how many rules none of the measured components (digest, proven value) meets."""
@@ -145,8 +148,11 @@ class ClaimPolicy:
             digests.add((bank, digest))
             values.add(value)
         texts = [value for value in values if value is not None]
-        globs = sum(1 for glob in self._globs if not any(glob_matches(glob, text) for text in texts))
+        globs = sum(1 for glob in self._globs if not any(self._fits(glob, text) for text in texts))
         return len(self._digests - digests) + len(self._texts.difference(texts)) + globs
+
+    def _fits(self, glob: str, text: str) -> bool:
+        return arguments_match(glob, text) if self.claim in ARGUMENT_CLAIMS else glob_matches(glob, text)
 
 
 @dataclass(frozen=True, slots=True)

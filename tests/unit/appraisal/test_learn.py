@@ -67,6 +67,58 @@ def test_texts_that_have_little_in_common_are_listed():
     assert {rule.text for rule in profile.by_claim["kernel-command-line"].accept} == set(lines)
 
 
+def line(text, claim="kernel-command-line"):
+    return boot(LOADER, component(claim, text, pcr=8, value=text))
+
+
+def learnt_lines(*texts, claim="kernel-command-line"):
+    """Return the profile learnt from machines with these lines, and its rules as (text, glob)."""
+    profile, _ = learnt(*(line(text, claim) for text in texts))
+    return profile, {(rule.text, rule.glob) for rule in profile.by_claim[claim].accept}
+
+
+@pytest.mark.parametrize(
+    ("lines", "pattern"),
+    [
+        (("/vmlinuz root=UUID=1111 ro", "/vmlinuz root=UUID=2222 ro"), "/vmlinuz root=UUID=* ro"),
+        (
+            ("/vmlinuz-6.1 root=UUID=1111 ro hostname=gate-1", "/vmlinuz-6.9 root=UUID=2222 ro hostname=gate-2"),
+            "/vmlinuz-6.* root=UUID=* ro hostname=gate-*",
+        ),
+        (("quiet x=\u00e9 root=UUID=1111", "quiet x=\u00e9 root=UUID=2222"), "quiet x=\u00e9 root=UUID=*"),
+    ],
+)
+def test_lines_become_a_pattern_argument_by_argument(lines, pattern):
+    profile, rules = learnt_lines(*lines)
+    assert rules == {(None, pattern)}
+    for evil in (f"{lines[0]} init=/bin/sh", lines[0].replace("root=UUID=1111", "root=UUID=1111 init=/bin/sh")):
+        assert not appraise(evidence(line(evil)), profile, now_ms=NOW_MS).affirming
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("root=/dev/sda1 ro", "root=/dev/sda1 rw"),
+        ("root=/dev/sda1 lockdown=integrity", "root=/dev/sda1 lockdown=confidentiality"),
+        ("root=/dev/sda1 quiet selinux=0", "root=/dev/sda1 quiet selinux=1"),
+        ("root=/dev/sda1 ro", "root=/dev/sda1 ro quiet"),
+        ("root=/dev/sda1 gate1111", "root=/dev/sda1 gate2222"),
+        ("root=/dev/sda1 1111-2222", "root=/dev/sda1 3333-4444"),
+        ('root=UUID="1111" ro', 'root=UUID="22 22" ro'),
+        ("root=UUID=1111\u00e0 ro quiet", "root=UUID=2222\u00e9 ro quiet"),
+    ],
+)
+def test_lines_that_differ_in_more_than_what_identifies_a_machine_are_listed(lines):
+    _, rules = learnt_lines(*lines)
+    assert rules == {(text, None) for text in lines}
+
+
+def test_the_file_system_that_a_boot_loader_searches_becomes_a_pattern():
+    lines = ("search.fs_uuid 1111-2222 root hd0,gpt2", "search.fs_uuid 3333-4444 root hd0,gpt2")
+    _, rules = learnt_lines(*lines, claim="grub-command")
+    assert rules == {(None, "search.fs_uuid * root hd0,gpt2")}
+
+
 def test_a_text_that_contains_a_star_is_taken_as_it_is():
     profile, _ = learnt(boot(LOADER, component("grub-command", "x", pcr=8, value="set pager=*")))
     assert profile.by_claim["grub-command"].accept[0].text == "set pager=*"

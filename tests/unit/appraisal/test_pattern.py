@@ -1,5 +1,6 @@
 """Patterns: what they match, and that they always end."""
 
+import re
 from fnmatch import fnmatchcase
 from time import process_time
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attestd.appraisal.pattern import glob_matches
+from attestd.appraisal.pattern import arguments_match, glob_matches
 
 
 @pytest.mark.parametrize(
@@ -48,3 +49,36 @@ def test_p06_a_pattern_made_to_never_end_ends(piece):
     start = process_time()
     assert glob_matches(pattern, text) is False
     assert process_time() - start < 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/vmlinuz-6.1 root=UUID=1111-2222 ro", True),
+        ("/vmlinuz- root=UUID= ro", True),
+        ("/vmlinuz-6.1 root=UUID=1 init=/bin/sh ro", False),
+        ("/vmlinuz-6.1 x root=UUID=1 ro", False),
+        ("/vmlinuz-6.1 root=UUID=1\tinit=/bin/sh ro", False),
+        ('/vmlinuz-6.1 root=UUID=" ro', False),
+        ("/vmlinuz-6.1 root=UUID=' ro", False),
+        ("/vmlinuz-6.1 root=UUID=\\ ro", False),
+        ("/vmlinuz-6.1 root=UUID=\u00a0x ro", False),
+        ("/vmlinuz-6.1 root=UUID=\u00e0x ro", False),
+        ("/vmlinuz-6.1 root=UUID=\x00 ro", False),
+        ("/vmlinuz-6.1  root=UUID=1 ro", False),
+        ("/vmlinuz-6.1 root=UUID=1 ro quiet", False),
+    ],
+)
+def test_in_a_command_line_a_star_stays_within_one_argument(text, expected):
+    assert arguments_match("/vmlinuz-* root=UUID=* ro", text) is expected
+
+
+def test_what_a_pattern_says_itself_may_have_quotes_and_spaces():
+    assert arguments_match('menuentry "Debian\tGNU" id=*', 'menuentry "Debian\tGNU" id=7')
+    assert not arguments_match('menuentry "Debian\tGNU" id=*', 'menuentry "Debian\tGNU" id=7"')
+
+
+@given(st.text('ab *"', max_size=8), st.text('ab "', max_size=12))
+def test_a_line_is_matched_if_and_only_if_some_reading_keeps_every_star_within_an_argument(pattern, text):
+    expression = "".join("[ab]*" if c == "*" else re.escape(c) for c in pattern)
+    assert arguments_match(pattern, text) is (re.fullmatch(expression, text) is not None)
