@@ -4,6 +4,7 @@ prepare → grant → redeem → issue (docs/adr): the grant is stored, redeemed
 spent. If anything here fails, nothing of the proof is stored either.
 """
 
+import hashlib
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -12,10 +13,11 @@ from attestd.appraisal.result import AttestationResult
 from attestd.errors import Refused
 from attestd.issuance.mint import Subject, mint
 from attestd.issuance.wireguard import credential
+from attestd.lifecycle.table import State
 from attestd.protocol.messages import WIREGUARD, VpnCredential
 from attestd.protocol.reasons import Reason
 from attestd.services.context import Verifier
-from attestd.store import addresses, credentials
+from attestd.store import addresses, credentials, devices
 from attestd.store.credentials import CertificateRecord, GrantRecord, Redemption, VpnKeyRecord
 from attestd.store.errors import AddressesExhausted, NameTaken, VpnKeyInUse
 from attestd_pki.errors import PkiError
@@ -33,8 +35,10 @@ class _Ledger:
     now: int
 
     def claim(self, grant_id: bytes, digest: bytes) -> bool:
-        """Record the grant as used; True for the first caller only. `digest` is the stored body's, checked there."""
-        del digest
+        """Record the grant as used; True for the first caller only. *Raises* PkiError for a grant that was not stored so."""
+        kept = credentials.load_grant(self.connection, grant_id)
+        if kept is None or hashlib.sha256(kept.body).digest() != digest:
+            raise PkiError("grant-other", "no such grant was minted here")
         serial = credentials.serial_text(self.serial)
         outcome = credentials.redeem_grant(self.connection, grant_id, self.device_id, now=self.now, serial=serial)
         return outcome is Redemption.REDEEMED
@@ -67,6 +71,8 @@ def redeem_certificate(verifier: Verifier, connection: Connection, grant: Grant,
 
     Raises `Refused` (grant-used, grant-expired, grant-invalid for whatever else the issuer refuses).
     """
+    if devices.state_of(connection, grant.device_id) != State.TRUSTED:
+        raise Refused(Reason.GRANT_INVALID, "the device's trust has ended since the grant was minted")
     serial = int.from_bytes(verifier.random(16), "big") | 1 << 127
     try:
         redeemed = redeem(grant, now=now // 1000, ledger=_Ledger(connection, grant.device_id, serial, now))
