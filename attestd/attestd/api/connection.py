@@ -6,10 +6,16 @@ the process. The bytes of a body are bounded in `api.http`, where their limit is
 """
 
 import asyncio
+from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from attestd.protocol import limits
+
+MAX_PIPELINED: Final = 16
+"""Requests that wait behind one being answered. No device and no proxy sends more than one ahead; each costs about 3 KiB."""
+LEAST_OUTPUT: Final = 64 * limits.KIB
+"""Bytes of an answer that must leave within `MAX_BODY_SECONDS` while more wait: 26 kbit/s."""
 
 _BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 30\r\ncontent-type: application/problem+json\r\n"
@@ -61,7 +67,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def on_headers_complete(self) -> None:
-        """The head is complete: its clock stops, and the body's starts."""
+        """The head is complete: its clock stops, and the body's starts.
+
+        Raises ValueError for a request too many, which ends the connection: uvicorn queues whatever one piece of input holds.
+        """
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise ValueError("too many requests at once")
         self._in_head = False
         self._head_bytes = 0
         self._await_input(limits.MAX_BODY_SECONDS + limits.MAX_HEADER_SECONDS)
@@ -85,15 +96,25 @@ class BoundedProtocol(HttpToolsProtocol):
     # --- What the caller fetches ------------------------------------------------------------------------------------
 
     def pause_writing(self) -> None:
-        """The caller does not read: its patience with us is over when ours with it is."""
+        """The caller does not read as fast as it asked: from now on its progress is watched."""
         super().pause_writing()
-        self._stop_output_timer()
-        self._output_timer = self.loop.call_later(limits.MAX_BODY_SECONDS, self._give_up)
+        self._await_output()
 
     def resume_writing(self) -> None:
-        """The caller reads again."""
+        """The caller has caught up."""
         self._stop_output_timer()
         super().resume_writing()
+
+    def _await_output(self) -> None:
+        self._stop_output_timer()
+        unsent = self.transport.get_write_buffer_size()
+        self._output_timer = self.loop.call_later(limits.MAX_BODY_SECONDS, self._check_output, unsent)
+
+    def _check_output(self, unsent: int) -> None:
+        if unsent - self.transport.get_write_buffer_size() < LEAST_OUTPUT:
+            self._give_up()
+        else:
+            self._await_output()
 
     def _stop_output_timer(self) -> None:
         if self._output_timer is not None:
