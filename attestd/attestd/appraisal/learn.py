@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from attestd.appraisal.pattern import arguments_match
-from attestd.appraisal.policy import ARGUMENT_CLAIMS, CLAIMS, NEVER_IGNORED
+from attestd.appraisal.policy import ARGUMENT_CLAIMS, CLAIM_REGISTERS, CLAIMS, NEVER_IGNORED
 from attestd.appraisal.steps import RUNTIME_REGISTER
 from attestd.evidence.runtime import OPAQUE
 from attestd.evidence.types import AuthenticatedEvidence, BootFacts, Component, RuntimeFacts
@@ -188,16 +188,18 @@ def _register_lines(evidences: Sequence[AuthenticatedEvidence], boots: Sequence[
     for boot in boots:
         open_registers |= boot.unexplained | boot.unlogged
     open_registers -= {RUNTIME_REGISTER}
-    if not open_registers:
-        return []
-    lines = ["pcrs:  # registers that no log explains, on good machines either"]
+    claims = {component.claim for boot in boots for component in boot.components}
+    unquoted = {index for claim in claims for index in CLAIM_REGISTERS.get(claim, ())}
+    unquoted = unquoted.difference(*(dict(evidence.quote.pcrs) for evidence in evidences))
+    lines = []
     for index in sorted(open_registers):
         values = {dict(evidence.quote.pcrs)[index] for evidence in evidences if index in dict(evidence.quote.pcrs)}
         if len(values) == 1 and len(evidences) > 1:
-            lines.append(f"  {index}: [{boots[0].bank}:{values.pop().hex()}]")
+            lines.append(f"  {index}: [{boots[0].bank}:{values.pop().hex()}]  # no log explains it")
         else:
-            lines.append(f"  {index}: ignored")
-    return [*lines, ""]
+            lines.append(f"  {index}: ignored  # no log explains it")
+    lines += [f"  {index}: ignored  # not quoted: nothing is known of it" for index in sorted(unquoted)]
+    return ["pcrs:  # on good machines, too", *lines, ""] if lines else []
 
 
 def _runtime_lines(facts: Sequence[RuntimeFacts | None]) -> list[str]:

@@ -100,6 +100,24 @@ In PCR 8, 9 and 12 a name that no digest covers chooses among claims: were one o
 itself that (E01). An event that nobody understands, and code that is started, are nothing that one can be indifferent to.
 """
 
+CLAIM_REGISTERS: Final[Mapping[str, tuple[int, ...]]] = MappingProxyType(
+    {
+        "grub-command": (8,),
+        "kernel-command-line": (8, 9, 11, 12),
+        "kernel": (9, 11),
+        "initrd": (9, 11),
+        "boot-file": (9,),
+        "mok": (14,),
+        "uki-section": (11,),
+        "system-extension": (12, 13),
+        "boot-phase": (11,),
+    }
+)
+"""The registers behind those of the firmware, which are always quoted, in which a claim can be made (docs/appraisal.md).
+
+An `unknown-event` can be in any register; it is judged in those that are quoted.
+"""
+
 ARGUMENT_CLAIMS: Final = frozenset({"kernel-command-line", "grub-command"})
 """Claims whose text is a line of arguments: a star of a pattern stays within one of them."""
 
@@ -221,6 +239,11 @@ class Profile:
         """Name the document and index the claims."""
         object.__setattr__(self, "digest", sha256(self.document).digest())
         object.__setattr__(self, "by_claim", MappingProxyType({policy.claim: policy for policy in self.claims}))
+
+    @property
+    def unjudged(self) -> frozenset[int]:
+        """Return the registers of which the profile says that what they hold varies."""
+        return frozenset(register.index for register in self.registers if not register.values)
 
     @property
     def requires_something(self) -> bool:

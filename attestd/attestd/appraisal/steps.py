@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from attestd.appraisal.policy import Check, ClaimPolicy, Profile, Tier, Violations
+from attestd.appraisal.policy import CLAIM_REGISTERS, Check, ClaimPolicy, Profile, Tier, Violations
 from attestd.appraisal.result import Category, ClaimVerdict, FindingDetail
 from attestd.evidence.labels import printable
 from attestd.evidence.runtime import OPAQUE
@@ -236,19 +236,21 @@ def _judge_claim(
     case: BootCase, claim: str, policy: ClaimPolicy | None, components: list[Component], settled: frozenset[int]
 ) -> Iterator[FindingDetail]:
     tier = case.profile.tier_of(claim)
-    if policy is None or policy.check is Check.ABSENT:
+    if policy is None:
         # A claim that the profile does not speak of is refused like one that it forbids: unknown means no.
-        expected = "nothing of this kind" if policy is not None else "a claim that the profile speaks of"
         for component in components:
-            if policy is not None or component.pcr not in settled:
-                yield _refused(Reason.CLAIM_UNEXPECTED, component, expected, tier)
+            if component.pcr not in settled:
+                yield _refused(Reason.CLAIM_UNEXPECTED, component, "a claim that the profile speaks of", tier)
         return
     if policy.check is Check.IGNORED:
         return
     for component in components:
-        if not policy.accepts(case.bank, component.digest, value=component.value):
+        if policy.check is Check.ABSENT:
+            yield _refused(Reason.CLAIM_UNEXPECTED, component, "nothing of this kind", tier)
+        elif not policy.accepts(case.bank, component.digest, value=component.value):
             yield _refused(Reason.CLAIM_MISMATCH, component, "one that the profile accepts", tier)
     yield from _missing(case, policy, components, tier)
+    yield from _unquoted(case, claim, tier)
 
 
 def _missing(case: BootCase, policy: ClaimPolicy, components: list[Component], tier: Tier) -> Iterator[FindingDetail]:
@@ -268,6 +270,22 @@ def _missing(case: BootCase, policy: ClaimPolicy, components: list[Component], t
             tier,
             category_of(policy.claim),
         )
+
+
+def _unquoted(case: BootCase, claim: str, tier: Tier) -> Iterator[FindingDetail]:
+    """Refuse to say anything of a claim that a register could make which was not quoted, absence included."""
+    for index in CLAIM_REGISTERS.get(claim, ()):
+        if index not in case.pcrs and index not in case.profile.unjudged:
+            yield FindingDetail(
+                Reason.CLAIM_MISSING,
+                claim,
+                f"PCR {index}",
+                "a quoted register, or one of which the profile says that it is ignored",
+                "not quoted",
+                tier,
+                category_of(claim),
+                index,
+            )
 
 
 def _refused(code: Reason, component: Component, expected: str, tier: Tier) -> FindingDetail:
@@ -336,10 +354,13 @@ def compare_runtime(case: DeviceCase) -> Outcome:
 
 def _no_runtime(case: DeviceCase, check: Check, tier: Tier) -> Iterator[FindingDetail]:
     value = dict(case.evidence.quote.pcrs).get(RUNTIME_REGISTER)
-    if check is Check.REQUIRED:
-        code = Reason.RUNTIME_NEEDED if value is None or any(value) else Reason.CLAIM_MISSING
+    if value is None:
+        # Without the register nobody knows whether the kernel measured anything, so "nothing" cannot be told either.
+        yield _runtime_finding(Reason.CLAIM_MISSING, "PCR 10", "a quoted register", "not quoted", tier)
+    elif check is Check.REQUIRED:
+        code = Reason.RUNTIME_NEEDED if any(value) else Reason.CLAIM_MISSING
         yield _runtime_finding(code, "the runtime list", "a runtime list that explains PCR 10", "no list", tier)
-    elif value is not None and any(value):
+    elif any(value):
         # Optional or absent means that the kernel measures nothing; a register that was extended says that it did.
         expected = "an untouched PCR 10, or the list that explains it"
         yield _runtime_finding(Reason.RUNTIME_NEEDED, "the runtime list", expected, "PCR 10 was extended", tier)

@@ -8,7 +8,7 @@ import pytest
 from appraisal_cases import EK, NOW_MS, boot, component, evidence, quote
 from attestd.appraisal import appraise as appraisal
 from attestd.appraisal.appraise import appraise, appraise_any, appraise_boot, assemble, boot_key
-from attestd.appraisal.policy import Tier
+from attestd.appraisal.policy import CLAIM_REGISTERS, Tier
 from attestd.appraisal.profile import parse_profile_yaml
 from attestd.appraisal.result import AttestationResult, FindingDetail, findings_for_device
 from attestd.appraisal.steps import BOOT_STEPS, DEVICE_STEPS, Outcome
@@ -157,6 +157,22 @@ def test_a_register_has_one_of_its_reference_values():
 def test_a_reference_value_of_another_bank_does_not_count():
     result = judge(GOOD, requiring("shim", more="pcrs: {4: ['sha1:" + "00" * 20 + "']}"))
     assert found(result) == [(Reason.CLAIM_MISMATCH, "registers")]
+
+
+CLAIMS_OF_REGISTERS = [(claim, index) for claim, indices in CLAIM_REGISTERS.items() for index in indices]
+
+
+@pytest.mark.attack("Q03", reason="claim-missing")
+@pytest.mark.parametrize("check", ["required", "optional", "absent"])
+@pytest.mark.parametrize(("claim", "index"), CLAIMS_OF_REGISTERS)
+def test_q03_of_a_register_that_was_not_quoted_nothing_is_said(check, claim, index):
+    rules = "" if check == "absent" else ", accept: [{text: x}]"
+    text = f"claims:\n  loader: {{check: required, accept: [{{text: shim}}]}}\n  {claim}: {{check: {check}{rules}}}\n"
+    quoted = quote(pcrs=tuple(item for item in quote().pcrs if item[0] != index))
+    elsewhere = [] if check == "absent" else [component(claim, "x", value="x")]
+    facts = boot(component("loader", "shim", value="shim"), *elsewhere, explained=frozenset(range(15)) - {10, index})
+    assert found(judge(facts, profile(text), quoted=quoted)) == [(Reason.CLAIM_MISSING, claim)]
+    assert judge(facts, profile(text + f"pcrs: {{{index}: ignored}}"), quoted=quoted).affirming
 
 
 def test_a_register_with_a_reference_value_must_be_quoted():
@@ -355,6 +371,14 @@ def test_a_required_list_that_is_not_there_is_needed():
 def test_an_optional_list_is_needed_once_the_register_was_extended():
     assert found(run(None, with_runtime(check="optional"))) == [(Reason.RUNTIME_NEEDED, "runtime")]
     assert judge(GOOD, with_runtime(check="optional")).affirming
+
+
+@pytest.mark.parametrize("check", ["required", "optional", "absent"])
+def test_q03_without_pcr_10_nothing_is_said_of_the_files(check):
+    quoted = quote(pcrs=tuple(item for item in quote().pcrs if item[0] != 10))
+    policy = requiring("shim", more="runtime: {check: absent}") if check == "absent" else with_runtime(check=check)
+    (finding,) = judge(GOOD, policy, quoted=quoted).findings
+    assert (finding.code, finding.component, finding.actual) == (Reason.CLAIM_MISSING, "PCR 10", "not quoted")
 
 
 def test_a_list_that_must_not_be_there_is_unexpected():

@@ -138,6 +138,13 @@ def test_a_register_that_nothing_explains_is_named():
     assert "no log explains" in text
 
 
+def test_a_register_that_was_not_quoted_and_could_make_a_learnt_claim_is_named():
+    quoted = quote(pcrs=tuple((index, bytes(32)) for index in range(11)))
+    profile, text = learnt(line("root=/dev/sda1 ro"), quoted=quoted)
+    assert [(register.index, register.values) for register in profile.registers] == [(11, ()), (12, ())]
+    assert text.count("not quoted: nothing is known of it") == 2
+
+
 def test_files_are_listed_with_all_their_contents():
     runtime = RuntimeFacts(
         offset=0,
