@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from attestd.cli.inspect_files import Shown, Subject, instant, read, report, store_of
+from attestd.cli.inspect_files import Shown, Subject, files_of, instant, profile_in, read, report, store_of
 from attestd.cli.options import Json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from attestd.inspection.certificates import CertificateReport
+    from attestd.inspection.statements import StatementReport
     from attestd_pki.chain import TrustStore
 
 commands = typer.Typer(
@@ -117,3 +120,83 @@ def _certificate(inspect: "_Inspect", file: Path, anchors: list[Path] | None, at
         return found.document(), lambda console: show_certificate(console, found), found.outcome == "trusted"
 
     report(build, refused_certificate, as_json=as_json)
+
+
+@commands.command("quote")
+def quote(file: Subject, as_json: Json = False) -> None:
+    """Show a TPM's quote with its key, nonce and register values (a tuple in JSON): what holds, and what speaks against it."""
+    from attestd.inspection.statements import inspect_quote
+
+    _statement(inspect_quote, file, as_json=as_json)
+
+
+@commands.command("certify")
+def certify(file: Subject, as_json: Json = False) -> None:
+    """Show a TPM's certification of a key (TPM2_Certify, TPM2_CertifyCreation; a tuple in JSON)."""
+    from attestd.inspection.statements import inspect_certify
+
+    _statement(inspect_certify, file, as_json=as_json)
+
+
+def _statement(inspect: "Callable[[bytes], StatementReport]", file: Path, *, as_json: bool) -> None:
+    from attestd.cli.inspect_show import show_statement
+    from attestd.inspection.statements import refused_statement
+    from attestd.protocol import limits
+
+    def build() -> Shown:
+        found = inspect(read(file, limits.INSPECTED_DOCUMENT, code="json-size"))
+        return found.document(), lambda console: show_statement(console, found), found.accepted
+
+    report(build, refused_statement, as_json=as_json)
+
+
+@commands.command("evidence")
+def evidence(
+    directory: Annotated[
+        Path,
+        typer.Argument(exists=True, file_okay=False, help="A directory that `attestd-agent quote -o` wrote."),
+    ],
+    profile: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="A profile in YAML to hold it against.", show_default=False),
+    ] = None,
+    anchors: Anchors = None,
+    at: At = "",
+    as_json: Json = False,
+) -> None:
+    """Appraise an evidence directory: quote, registers, boot log, runtime list, and a profile's verdict with all its reasons."""
+    from attestd.cli.inspect_show import show_evidence
+    from attestd.inspection.evidence import inspect_evidence, refused_evidence
+
+    moment = instant(at)
+    policy = profile_in(profile) if profile is not None else None
+
+    def build() -> Shown:
+        store = store_of(anchors) if anchors else None
+        found = inspect_evidence(files_of(directory), store=store, profile=policy, now_ms=moment * 1000)
+        return found.document(), lambda console: show_evidence(console, found), found.accepted
+
+    report(build, refused_evidence, as_json=as_json)
+
+
+@commands.command("diff")
+def diff(
+    before: Annotated[Path, typer.Argument(exists=True, help="A boot log, or an evidence directory.")],
+    after: Annotated[Path, typer.Argument(exists=True, help="Another one.")],
+    as_json: Json = False,
+) -> None:
+    """Say what changed between two boots in words; the exit code is 1 where anything did."""
+    from attestd.cli.inspect_show import show_difference
+    from attestd.inspection.difference import inspect_difference, read_boot, refused_difference
+    from attestd.protocol import limits
+
+    def side(path: Path) -> dict[str, bytes]:
+        if path.is_dir():
+            return files_of(path)
+        return {"eventlog.bin": read(path, 2 * limits.MAX_EVENT_LOG, code="eventlog-size")}
+
+    def build() -> Shown:
+        found = inspect_difference(read_boot(side(before)), read_boot(side(after)))
+        return found.document(), lambda console: show_difference(console, found), found.same
+
+    report(build, refused_difference, as_json=as_json)

@@ -19,6 +19,7 @@ from attestd.cli.answer import answer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from attestd.appraisal.policy import Profile
     from attestd_pki.chain import TrustStore
 
 Subject = Annotated[
@@ -54,6 +55,35 @@ def store_of(anchors: list[Path] | None) -> "TrustStore":
     if not anchors:
         return NOBODY
     return read_bundle([read(path, INSPECTED_BUNDLE, code="bundle-size") for path in anchors])
+
+
+def files_of(directory: Path) -> dict[str, bytes]:
+    """Return the files of an evidence directory that are known by name. *Raises* `InspectionRefused` ("evidence-too-large")."""
+    from attestd.inspection.evidence import CERTIFICATES, MOST_CERTIFICATES, NEEDED, OPTIONAL
+    from attestd.protocol.limits import INSPECTED_CERTIFICATE
+
+    wanted = {**NEEDED, **OPTIONAL}
+    wanted |= {path.name: INSPECTED_CERTIFICATE for path in sorted(directory.glob(CERTIFICATES))[:MOST_CERTIFICATES]}
+    return {
+        name: read(directory / name, most, code="evidence-too-large")
+        for name, most in wanted.items()
+        if (directory / name).is_file()
+    }
+
+
+def profile_in(path: Path) -> "Profile":
+    """Return the profile in a YAML file. *Raises* ProfileError, CommandFailed (profile-malformed)."""
+    from attestd.appraisal.profile import parse_profile_yaml
+    from attestd.protocol.limits import MAX_PROFILE_DOCUMENT
+
+    with path.open("rb") as file:
+        data = file.read(MAX_PROFILE_DOCUMENT + 1)
+    try:
+        return parse_profile_yaml(data.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise failures.CommandFailed(
+            "profile-malformed", f"{path} is not UTF-8 text", exit_code=failures.USAGE
+        ) from None
 
 
 def report(build: Callable[[], Shown], refused: Callable[[str, str], Document], *, as_json: bool) -> None:

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from attestd.inspection.certificates import CertificateReport
+    from attestd.inspection.difference import DifferenceReport
     from attestd.inspection.eventlog import LogReport
+    from attestd.inspection.evidence import EvidenceReport
     from attestd.inspection.runtime import RuntimeReport
+    from attestd.inspection.statements import StatementReport
 
 _MARKS: Final = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("·", "dim")}
 _STATES: Final = {"explained": "green", "unexplained": "bold red", "not-logged": "yellow"}
@@ -25,6 +28,8 @@ _VERDICTS: Final = {
     "parsed": "bold green",
     "untrusted": "bold yellow",
     "refused": "bold red",
+    "same": "bold green",
+    "different": "bold yellow",
 }
 _HUES: Final = ("cyan", "magenta", "blue", "green", "yellow", "bright_blue", "bright_magenta", "bright_cyan")
 _SHOWN: Final = 400
@@ -178,3 +183,86 @@ def _day(seconds: int) -> str:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
     except (ValueError, OverflowError, OSError):
         return str(seconds)
+
+
+def show_statement(console: "Console", report: "StatementReport") -> None:
+    """Show a TPM's statement: its verdict, every reason against it, what it says."""
+    attest = report.attest or {}
+    kind = attest.get("type", "statement")
+    verdict(console, "accepted" if report.accepted else "refused", f"TPM {kind}")
+    for code, message in report.reasons:
+        show_line(console, f"✗ {message} [{code}]", style="red")
+    for note in report.notes:
+        show_line(console, f"! {note}", style="yellow")
+    checks = (
+        ("signature", report.signature_valid),
+        ("nonce", report.nonce_match),
+        ("certified name", report.name_match)
+        if kind in ("certify", "creation")
+        else ("register digest", report.pcr_digest_match),
+    )
+    heading(console, "What was checked  (· could not be known)")
+    for name, held in checks:
+        mark, style = _MARKS[held]
+        show_line(console, f"{mark} {name}", style=style)
+    heading(console, "What it says")
+    show_fields(console, [(name, _said(value)) for name, value in attest.items()])
+    if report.signer:
+        heading(console, "Who signed it")
+        show_fields(console, list(report.signer.items()))
+
+
+def _said(value: object) -> object:
+    if not isinstance(value, list):
+        return value if value != "" else None
+    return "; ".join(f"{bank}: {', '.join(map(str, pcrs)) or 'none'}" for bank, pcrs in value)
+
+
+def show_evidence(console: "Console", report: "EvidenceReport") -> None:
+    """Show an appraisal: its verdict, every reason, what was proved, and how each claim fared."""
+    document = report.document()
+    verdict(console, document["outcome"], f"evidence, tier {report.tier}")
+    for reason in report.reasons:
+        show_line(console, f"✗ {reason.text} [{reason.code}]", style="red")
+    for note in report.notes:
+        show_line(console, f"! {note}", style="yellow")
+    if report.evidence is None:
+        return
+    quote, registers, runtime = document["quote"], document["registers"] or {}, document["runtime"]
+    heading(console, "What was proved")
+    show_fields(
+        console,
+        [
+            ("device", document["device_id"]),
+            ("chip", " ".join(filter(None, (document["ek"]["manufacturer"], document["ek"]["model"]))) or None),
+            ("TPM firmware", quote["firmware_version"]),
+            ("clock", f"{quote['clock']} ms, {quote['reset_count']} resets, {quote['restart_count']} restarts"),
+            ("explained", _listed(registers.get("explained", ()))),
+            ("unexplained", _listed(registers.get("unexplained", ()))),
+            ("not logged", _listed(registers.get("not_logged", ()))),
+            ("files", f"{runtime['entries']}, boot aggregate {runtime['boot_aggregate']}" if runtime else None),
+        ],
+    )
+    heading(console, "Claims")
+    rows = [
+        (claim, one["check"], one["accepted"], one["refused"] or None, _listed({c["pcr"] for c in one["components"]}))
+        for claim, one in document["claims"].items()
+    ]
+    show_table(console, ("claim", "check", "accepted", "refused", "PCR"), rows, empty="There are none.")
+
+
+def _listed(numbers: Iterable[int]) -> str | None:
+    return ", ".join(map(str, sorted(numbers))) or None
+
+
+def show_difference(console: "Console", report: "DifferenceReport") -> None:
+    """Show what changed between two boots, one line each."""
+    registers = f"PCR {_listed(report.pcrs)} differ" if report.pcrs else "no register differs"
+    verdict(
+        console, "same" if report.same else "different", f"{len(report.changes)} changes, {registers} ({report.bank})"
+    )
+    marks = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow")}
+    for one in report.changes:
+        mark, style = marks[one.kind]
+        place = f"; PCR {_listed(one.pcrs)}" if one.pcrs else ""
+        show_line(console, f"{mark} {one.text}{place}", style=style)

@@ -13,6 +13,8 @@ COMMANDS = {
     "ima": "ima-size",
     "ek": "unwrap-too-large",
     "cert": "unwrap-too-large",
+    "quote": "json-size",
+    "certify": "json-size",
 }
 
 
