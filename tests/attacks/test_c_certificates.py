@@ -259,7 +259,7 @@ def test_c02_a_grant_of_another_content_under_a_stored_id_buys_nothing(fleet: Wo
     store(fleet, grant)
     key = ec.generate_private_key(ec.SECP256R1())
     forged = replace(grant, subject_public_key=spki(key))
-    with unchanged(fleet), pytest.raises(Refused):
+    with unchanged(fleet), pytest.raises(Refused, match="grant-invalid"):
         redeem(fleet, forged)
 
 
@@ -270,7 +270,7 @@ def test_c02_a_grant_buys_nothing_after_the_devices_trust_was_ended(
 ) -> None:
     store(fleet, grant)
     custody.decide(fleet.verifier, gate.device_id, event, actor="alice", reason="test")
-    with unchanged(fleet), pytest.raises(Refused):
+    with unchanged(fleet), pytest.raises(Refused, match="grant-invalid"):
         redeem(fleet, grant)
 
 
