@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from architecture import parts
+from architecture import parts, protocol_parts, worked_vectors
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -18,11 +18,16 @@ DOCS = ROOT / "docs"
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "architecture.md": {"rooms": parts.rooms, "contracts": parts.contracts},
     "protocol.md": {
-        "identity": parts.identity,
-        "binding": parts.binding,
-        "messages": parts.messages,
-        "problems": parts.problems,
-        "limits": parts.limits,
+        "identity": protocol_parts.identity,
+        "ak-template": protocol_parts.ak_template,
+        "ek-templates": protocol_parts.ek_templates,
+        "binding": protocol_parts.binding,
+        "fields": protocol_parts.fields,
+        "certificate": protocol_parts.certificate,
+        "result": protocol_parts.result,
+        "messages": protocol_parts.messages,
+        "problems": protocol_parts.problems,
+        "limits": protocol_parts.limits,
     },
     "lifecycle.md": {
         "diagram": parts.lifecycle_diagram,
@@ -55,7 +60,7 @@ def current() -> Iterator[tuple[Path, str, str]]:
             text = path.read_text(encoding="utf-8")
             yield path, text, regenerate(name, text)
     vectors = DOCS / "protocol-vectors.json"
-    yield vectors, vectors.read_text(encoding="utf-8") if vectors.exists() else "", parts.vectors()
+    yield vectors, vectors.read_text(encoding="utf-8") if vectors.exists() else "", worked_vectors.vectors()
 
 
 def main(arguments: list[str]) -> int:

@@ -7,6 +7,8 @@ _WIDTH = 108
 SHORT = 20
 """Byte strings up to this length are shown whole."""
 _JSON_SHORT = 64
+_LONG_TEXT = 160
+"""Characters of a text on one line; a longer one is cut like bytes."""
 
 
 Atom = Callable[[object], str]
@@ -28,6 +30,8 @@ def cbor_diagnostic(value: object, *, most: int = SHORT) -> str:
     def atom(item: object) -> str:
         if isinstance(item, bytes):
             return f"h'{item.hex()}'" if len(item) <= most else f"h'{item[:12].hex()}…' / {len(item)} bytes /"
+        if isinstance(item, str) and len(item) > _LONG_TEXT and "\n" not in item:
+            return f'"{item[:32]}…" / {len(item)} characters /'
         return json.dumps(item, ensure_ascii=False)
 
     return _layout(value, atom, 0)

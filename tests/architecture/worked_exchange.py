@@ -1,8 +1,9 @@
 """One whole exchange between a device and a verifier, the same bytes every time: the examples of docs/protocol.md.
 
 Every key, nonce and signature derives from a label, so that whoever writes a client from the document can compare byte for
-byte. The functions are the verifier's own, and test_worked_exchange.py holds the result against its checks. The keys
-are public by construction and belong nowhere else.
+byte. There is one for each encoding: the first message's bytes go into the challenge, and from there into everything else.
+The functions are the verifier's own, and test_worked_exchange.py holds the result against its checks. The keys are public by
+construction and belong nowhere else.
 """
 
 import datetime
@@ -19,6 +20,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 import cert_forge
 import tpm_structures as marshal
+from architecture.worked_answers import Subject, certificate_chain, result
+from architecture.worked_keys import PRIVATE, key, seed
+from attestd.appraisal.appraise import evidence_digest
 from attestd.evidence.challenge import Challenger
 from attestd.protocol import codec, messages
 from attestd.protocol.binding import Purpose, qualifying_data
@@ -35,7 +39,6 @@ SERVER = "verifier.fleet.example"
 BANK = "sha256"
 PCRS = tuple(range(15))
 SENT_MS = 1_795_350_000_000
-ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _CERTIFY = 0x8017
 _DEVICE_ATTRIBUTES = (
     Attribute.FIXED_TPM
@@ -45,16 +48,6 @@ _DEVICE_ATTRIBUTES = (
     | Attribute.NO_DA
     | Attribute.SIGN
 )
-
-
-def seed(label: str) -> bytes:
-    """Return 32 bytes that stand for randomness: SHA-256 of the label."""
-    return hashlib.sha256(f"attestd worked example: {label}".encode()).digest()
-
-
-def key(label: str) -> ec.EllipticCurvePrivateKey:
-    """Return the P-256 key whose private number is `seed(label)`, reduced to the curve's order."""
-    return ec.derive_private_key(int.from_bytes(seed(label), "big") % (ORDER - 1) + 1, ec.SECP256R1())
 
 
 def sign(signer: ec.EllipticCurvePrivateKey, attest: bytes) -> SignedAttest:
@@ -67,6 +60,7 @@ def sign(signer: ec.EllipticCurvePrivateKey, attest: bytes) -> SignedAttest:
 class Exchange:
     """Everything that crosses the wire, and what it is made of."""
 
+    media_type: str
     ek: Public
     ak: Public
     device_key: Public
@@ -98,11 +92,11 @@ class Exchange:
 
 
 @cache
-def worked_exchange() -> Exchange:
-    """Return the exchange."""
+def worked_exchange(media_type: str = codec.CBOR) -> Exchange:
+    """Return the exchange whose enrolment is spoken in one encoding."""
     ek, ak, device_key = (parse_public(marshal.sized(area)) for area in _areas())
     device_id = names.device_id(spki(ek))
-    vpn_key = X25519PrivateKey.from_private_bytes(seed("wireguard key")).public_key().public_bytes_raw()
+    vpn_key = X25519PrivateKey.from_private_bytes(PRIVATE["tunnel key"]).public_key().public_bytes_raw()
     request = messages.EnrolRequest(
         server=SERVER,
         ek_public=marshal.sized(ek.area),
@@ -112,7 +106,7 @@ def worked_exchange() -> Exchange:
         ek_certificates=(_ek_certificate(),),
         labels=(("hostname", "edge-17"), ("serial", "LAB-0017")),
     )
-    request_bytes = codec.encode(request, codec.CBOR)
+    request_bytes = codec.encode(request, media_type)
     challenger = Challenger("attestd", seed("challenger"))
     challenge, secret = _challenge(challenger, ek, ak, hashlib.sha256(request_bytes).digest())
     nonce = challenge.challenges[0].nonce
@@ -161,7 +155,15 @@ def worked_exchange() -> Exchange:
         runtime=runtime,
         rebooted=True,
     )
+
+    def judged(signed: SignedAttest, over: bytes, at: int) -> str:
+        digest = _evidence(signed, log, dict(pcrs)[10])
+        return result(device_id, digest, nonce=over, now=at // 1000)
+
+    subject = Subject(device_id, ak.name, spki(device_key), request.vpn_keys)
+    chain = certificate_chain(subject, _evidence(proof.quote, log, dict(pcrs)[10]), now=SENT_MS // 1000)
     return Exchange(
+        media_type=media_type,
         ek=ek,
         ak=ak,
         device_key=device_key,
@@ -173,17 +175,19 @@ def worked_exchange() -> Exchange:
         certify_binding=certify_binding,
         quote_binding=quote_binding,
         proof=proof,
-        enrolled=_enrolled(device_id, vpn_key, first),
+        enrolled=_enrolled(device_id, vpn_key, first, chain, judged(proof.quote, nonce, SENT_MS)),
         attest_binding=attest_binding,
         attest=attest,
         attest_after_reboot=rebooted,
-        attested=messages.Attested("trusted", _RESULT, third, changed=("reset_count 7 → 8",)),
+        attested=messages.Attested(
+            "trusted", judged(rebooted.quote, second.nonce, SENT_MS + 120_000), third, changed=("rebooted",)
+        ),
     )
 
 
-_RESULT = "eyJhbGciOiJFZERTQSIsInR5cCI6ImVhdCtqd3QifQ.…"
-_CHAIN = (bytes.fromhex("308202d6"), bytes.fromhex("3082019f"))
-"""Of the verifier's answers, the result and the certificates are shown by their first bytes alone."""
+def _evidence(signed: SignedAttest, log: bytes, runtime_value: bytes) -> bytes:
+    attest = hashlib.sha256(signed.attest).digest()
+    return evidence_digest(attest, log_digest=hashlib.sha256(log).digest(), runtime_value=runtime_value)
 
 
 def _areas() -> tuple[bytes, bytes, bytes]:
@@ -206,7 +210,7 @@ def _challenge(
 ) -> tuple[messages.EnrolChallenge, bytes]:
     nonce = challenger.enrol_nonce(request_digest, random=seed("nonce 0")[:16], expires_ms=SENT_MS + 120_000)
     secret = challenger.activation_secret(nonce, request_digest)
-    blob, encrypted = make_credential(ek, ak.name, secret, seed=seed("unused"), ephemeral=key("ephemeral"))
+    blob, encrypted = make_credential(ek, ak.name, secret, seed=seed("unused"), ephemeral=key("ephemeral key"))
     return (
         messages.EnrolChallenge(
             challenges=(messages.Challenge(challenger.name, nonce, blob, encrypted),),
@@ -280,7 +284,9 @@ def _next(challenger: Challenger, device_id: str, count: int) -> messages.Next:
     return messages.Next(nonce, interval=60, deadline=300)
 
 
-def _enrolled(device_id: str, vpn_key: bytes, following: messages.Next) -> messages.Enrolled:
+def _enrolled(
+    device_id: str, vpn_key: bytes, following: messages.Next, chain: tuple[bytes, ...], said: str
+) -> messages.Enrolled:
     addresses = ("100.64.0.17/32", "fd00:a77e:57d0:0:3c1f:9d2a:77b0:4e11/128")
     gateway = "3vGc2qXk5Z0mYt8pWn4uRj6sLhQbEa1oVdTfCiNxKzM="
     peer = messages.VpnPeer(gateway, "vpn.fleet.example:51820", ("100.64.0.0/10",), 25)
@@ -291,8 +297,8 @@ def _enrolled(device_id: str, vpn_key: bytes, following: messages.Next) -> messa
     return messages.Enrolled(
         device_id=device_id,
         state="trusted",
-        result=_RESULT,
-        certificate_chain=_CHAIN,
+        result=said,
+        certificate_chain=chain,
         next=following,
         vpn=(messages.VpnCredential(WIREGUARD, vpn_key, addresses, (peer,), config),),
     )
