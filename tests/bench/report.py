@@ -74,6 +74,7 @@ def write(lines: list[Line], v_us: float, path: Path) -> None:
             "cores": os.cpu_count(),
             "system": platform.platform(),
             "python": platform.python_version(),
+            "load": os.getloadavg()[1],
         },
         "v_us": v_us,
         "results": [

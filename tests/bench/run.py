@@ -1,6 +1,7 @@
 """`make bench`: measure in one run, print ratios, write bench.json. Figures inform; they gate no test."""
 
 import argparse
+import os
 import ssl
 import sys
 import tempfile
@@ -36,6 +37,8 @@ def main() -> None:
     arguments = parser.parse_args()
     scale = 0.2 if arguments.quick else 1.0
     say = Console(stderr=True).print
+    if os.getloadavg()[0] > 0.5 * (os.cpu_count() or 1):
+        say("Others are using this machine: times will be long, and CPU time up to a third too high.")
     say("Measuring the limit …")
     v, sign, digest, commit = limit.verification_us(), limit.signature_us(), limit.hashing_us(), limit.commit_us()
     bound = v + sign + digest + commit
