@@ -14,8 +14,13 @@ MAX_BODY: Final = 8 * MIB
 """Bytes of one request. The largest honest one is a first boot with a full IMA list (about 100,000 entries of 70 bytes)."""
 MAX_ANONYMOUS_BODY: Final = 32 * KIB
 """Bytes of an enrolment request. Nothing has been proved yet; EK certificates with their intermediates reach about 12 KiB."""
-MAX_JSON_BODY: Final = 256 * KIB
+MAX_JSON_BODY: Final = 64 * KIB
 """Bytes of a message in JSON, the encoding for people: parsing it costs ten times what CBOR costs."""
+MAX_ITEMS: Final = 1000
+"""Items of a request, counted before one is made: numbers, strings, containers. The largest honest request, with 24 registers,
+16 labels and 8 certificates, has about 200; 8 MiB of empty maps would be seconds of work and half a gigabyte."""
+MAX_ANSWER_ITEMS: Final = 8192
+"""Items of an answer, which a device reads from a server that it knows: 256 findings of 13 items each, and a chain."""
 MAX_NESTING: Final = 8
 """Containers inside containers in a message. The deepest message of the protocol needs 4."""
 MAX_TEXT: Final = 1024
