@@ -63,14 +63,25 @@ def test_k09_known_device_with_another_attestation_key_is_refused(world: World, 
     assert routine.send().state == "trusted"
 
 
-def test_k09_another_endorsement_key_is_another_device(world: World, chip: ChipFactory) -> None:
-    """Same attestation key, same labels, same tunnel name wished for: the id follows from the endorsement key alone."""
+def test_k09_attestation_key_of_a_known_device_under_another_endorsement_key_is_refused(
+    world: World, chip: ChipFactory
+) -> None:
+    """One attestation key is in one chip: under a second endorsement key, the same chip would be a second device."""
     routine = Attestation(world, chip())
-    other = chip(announced=False, ak=routine.chip.ak)
+    other = chip(ak=routine.chip.ak)
     assert other.ak_area == routine.chip.ak_area
     assert other.device_id != routine.chip.device_id
+    Enrolment(world, other).refuse(Reason.AK_IN_USE)
+    assert routine.send().state == "trusted"
+    new_key(other)
+    assert world.enrol(other).state == "trusted"
+
+
+def test_k09_another_endorsement_key_is_another_device(world: World, chip: ChipFactory) -> None:
+    routine = Attestation(world, chip())
+    other = chip(announced=False)
     before = rows(world, "device", routine.chip.device_id)
-    refused(world, lambda: world.enrol(other), Reason.DEVICE_UNANNOUNCED, recorded=other.device_id, changes=True)
+    refused(world, lambda: world.enrol(other), Reason.DEVICE_UNANNOUNCED, changes=True)
     assert rows(world, "device", routine.chip.device_id) == before
     assert live(world, other.device_id) == (0, 0, 0)
     assert routine.send().state == "trusted"
@@ -202,12 +213,11 @@ def test_k09_tunnel_key_enrolled_by_two_devices_at_once_belongs_to_one(busy: Wor
 
 def test_k11_device_that_nobody_announced_waits_and_gets_nothing(world: World, chip: ChipFactory) -> None:
     stranger = chip(announced=False)
-    problem = refused(
-        world, lambda: world.enrol(stranger), Reason.DEVICE_UNANNOUNCED, recorded=stranger.device_id, changes=True
-    )
+    problem = refused(world, lambda: world.enrol(stranger), Reason.DEVICE_UNANNOUNCED, changes=True)
     assert live(world, stranger.device_id) == (0, 0, 0)
     assert rows(world, '"grant"', stranger.device_id) == []
     assert [row[1] for row in rows(world, "device_state", stranger.device_id)] == ["pending"]
+    assert rows(world, "attestation", stranger.device_id) == []
     assert int(problem.headers["retry-after"]) > 0
     world.announce(stranger, "let-in")
     assert world.enrol(stranger).state == "trusted"
@@ -247,7 +257,7 @@ def test_k11_entry_serves_one_endorsement_key_only(world: World, chip: ChipFacto
     """A second chip of the same make, in the same place, with the same labels: it is not in the inventory."""
     known = Attestation(world, chip())
     other = chip(announced=False)
-    refused(world, lambda: world.enrol(other), Reason.DEVICE_UNANNOUNCED, recorded=other.device_id, changes=True)
+    refused(world, lambda: world.enrol(other), Reason.DEVICE_UNANNOUNCED, changes=True)
     assert known.send().state == "trusted"
     assert live(world, other.device_id) == (0, 0, 0)
 

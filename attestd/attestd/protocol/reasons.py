@@ -39,6 +39,7 @@ class Reason(StrEnum):
     AK_ATTRIBUTES = "ak-attributes"
     AK_SCHEME = "ak-scheme"
     AK_CHANGED = "ak-changed"
+    AK_IN_USE = "ak-in-use"
     ACTIVATION_FAILED = "activation-failed"
     DEVICE_KEY_MALFORMED = "device-key-malformed"
     DEVICE_KEY_ATTRIBUTES = "device-key-attributes"
@@ -161,6 +162,7 @@ PROBLEMS: dict[Reason, ProblemType] = {
     ),
     Reason.AK_SCHEME: _problem(403, "The attestation key does not pin an accepted signature scheme", _CLIENT),
     Reason.AK_CHANGED: _problem(403, "The device is known with another attestation key", _OPERATOR),
+    Reason.AK_IN_USE: _problem(403, "Another device has this attestation key", _OPERATOR),
     Reason.ACTIVATION_FAILED: _problem(403, "The activation proof is wrong", "Start the enrolment again."),
     Reason.DEVICE_KEY_MALFORMED: _problem(400, "The device key is not a public area that the verifier knows", _CLIENT),
     Reason.DEVICE_KEY_ATTRIBUTES: _problem(403, "The device key could leave the TPM or cannot sign", _CLIENT),

@@ -6,7 +6,7 @@ writes nothing and learns a reason code. From then on it is a TPM that we know, 
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from attestd.appraisal.policy import Tier
 from attestd.appraisal.result import findings_for_device
@@ -97,7 +97,9 @@ def prove(verifier: Verifier, proof: EnrolProof, media_type: str) -> Enrolled:
         proved = _authenticate(verifier, applicant, identity, proof)
         return _Enrolment(verifier, applicant, proved, proof, now).decide()
     except Refused as refused:
-        records.record_refusal(verifier, applicant.ek.device_id, refused, route=PATH_ENROL_PROOF, now=now)
+        # That nobody announced a device, its state says; a stranger with a TPM writes no row for each try (T04).
+        if refused.reason is not Reason.DEVICE_UNANNOUNCED:
+            records.record_refusal(verifier, applicant.ek.device_id, refused, route=PATH_ENROL_PROOF, now=now)
         raise
 
 
@@ -194,6 +196,8 @@ class _Enrolment:
                 share_policy(connection)
                 known = devices.load_device(connection, self.device_id)
                 self._check_known(known)
+                if devices.other_holder(connection, self.applicant.attestation_key.name, self.device_id):
+                    raise Refused(Reason.AK_IN_USE)
                 book = self.verifier.policy.book(connection)
                 outcome, withdrawn = self._enter(connection, book, known)
         except StaleState:
@@ -233,7 +237,8 @@ class _Enrolment:
         if admission is None:
             if known is not None and MEANINGS[State(known.state.state)].keeps:
                 raise Refused(Reason.INVENTORY_WITHDRAWN, "no rule admits it any longer")
-            self._store(connection, known, Event.UNANNOUNCED, None, None)
+            if known is None or move(State(known.state.state), Event.UNANNOUNCED) != known.state.state:
+                self._store(connection, known, Event.UNANNOUNCED, None, None)
             return Refused(Reason.DEVICE_UNANNOUNCED, retry_after=self.verifier.timing.pending_retry), False
         judged = judge(
             self.proved.evidence,
@@ -264,10 +269,10 @@ class _Enrolment:
         after = move(before, event)
         _, deadline = records.timing_of(judged)
         keeps = MEANINGS[after].keeps
-        log.put_event_log(connection, self.proof.event_log, now=self.now)
+        held = known.device if known and keeps and event is not Event.ENROLLED else None
         devices.upsert_enrolment(
             connection,
-            self._device(admission),
+            self._device(admission, held),
             records.state_record(
                 self.device_id,
                 self.proved,
@@ -281,24 +286,32 @@ class _Enrolment:
             records.move_record(self.device_id, before, after, event=event, judged=judged, now=self.now),
             expected_version=known.state.version if known else None,
         )
-        log.append_attestation(
-            connection,
-            records.attestation_row(
-                self.device_id,
-                self.proved,
-                judged,
-                state=after,
-                kind="enrol",
-                signed=self.proof.quote,
-                nonce=self.proof.activations[0].nonce,
-                now=self.now,
-            ),
-        )
+        if judged is not None:
+            self._record(connection, judged, after)
         return after
 
-    def _device(self, admission: Admission | None) -> DeviceRecord:
+    def _record(self, connection: records.Connection, judged: Judgement, after: State) -> None:
+        """Record a proof that was appraised, with its log. Of a device that nobody announced, neither is kept (T04)."""
+        log.put_event_log(connection, self.proof.event_log, now=self.now)
+        row = records.attestation_row(
+            self.device_id,
+            self.proved,
+            judged,
+            state=after,
+            kind="enrol",
+            signed=self.proof.quote,
+            nonce=self.proof.activations[0].nonce,
+            now=self.now,
+        )
+        log.append_attestation(connection, row)
+
+    def _device(self, admission: Admission | None, held: DeviceRecord | None) -> DeviceRecord:
+        """Return the device's row; `held` is the present one of a device that keeps its credentials and gets no new ones.
+
+        Its keys stay those that the credentials are for: the new ones were certified, and nothing was issued for them.
+        """
         identity, keys = self.proved.evidence.ek, self.applicant
-        return DeviceRecord(
+        made = DeviceRecord(
             device_id=self.device_id,
             name=admission.name if admission else None,
             site=admission.site if admission else None,
@@ -315,6 +328,15 @@ class _Enrolment:
             tpm_firmware=self.proved.evidence.quote.firmware_version,
             enrolled_at=self.now,
             labels=keys.request.labels,
+        )
+        if held is None:
+            return made
+        return replace(
+            made,
+            device_key_name=held.device_key_name,
+            device_key_spki=held.device_key_spki,
+            vpn_keys=held.vpn_keys,
+            enrolled_at=held.enrolled_at,
         )
 
     def _issue(self, connection: records.Connection, admission: Admission, judged: Judgement) -> Enrolled:

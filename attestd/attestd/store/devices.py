@@ -158,6 +158,13 @@ def state_of(connection: Connection, device_id: str) -> str | None:
     return state
 
 
+def other_holder(connection: Connection, ak_name: bytes, device_id: str) -> str | None:
+    """Return another device than `device_id` that has this attestation key, or None."""
+    same = (DEVICE.c.ak_name == ak_name) & (DEVICE.c.device_id != device_id)
+    found: str | None = connection.execute(select(DEVICE.c.device_id).where(same).limit(1)).scalar()
+    return found
+
+
 def load_evidence(connection: Connection, device_id: str) -> EvidenceRecord | None:
     """Return what the device's next proof is compared with, or None."""
     query = select(*columns(DEVICE_EVIDENCE, EvidenceRecord)).where(DEVICE_EVIDENCE.c.device_id == device_id)

@@ -41,7 +41,7 @@ class Device(Base, table=True):
     """
 
     __tablename__ = "device"
-    __table_args__ = (Index("ix_device_name", "name"),)
+    __table_args__ = (Index("ix_device_name", "name"), Index("ix_device_ak_name", "ak_name"))
 
     device_id: str = Field(primary_key=True, sa_type=IDENTIFIER)
     name: str | None = Field(sa_type=IDENTIFIER)

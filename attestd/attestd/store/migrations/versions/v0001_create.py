@@ -89,6 +89,7 @@ def _device() -> None:
         sa.PrimaryKeyConstraint("device_id", name="pk_device"),
     )
     op.create_index("ix_device_name", "device", ["name"])
+    op.create_index("ix_device_ak_name", "device", ["ak_name"])
 
 
 def _event_log() -> None:
