@@ -24,7 +24,17 @@ from attestd_agent.tpm_templates import ATTESTATION_KEY, EK_TEMPLATES, to_2b
 from attestd_pki.profiles import GRANT_DIGEST_OID
 
 _OF_THE_WIRE = (
-    *("MAX_BODY", "MAX_ANONYMOUS", "MAX_JSON", "MAX_NESTING", "MAX_TEXT", "MAX_EK", "MAX_CERTIFICATE", "MAX_LABELS"),
+    *(
+        "MAX_BODY",
+        "MAX_ANONYMOUS",
+        "MAX_JSON",
+        "MAX_NESTING",
+        "MAX_ITEMS",
+        "MAX_TEXT",
+        "MAX_EK",
+        "MAX_CERTIFICATE",
+        "MAX_LABELS",
+    ),
     *("MAX_CHALLENGERS", "MAX_VPN", "MAX_TPM", "MAX_NONCE", "MIN_NONCE", "MAX_EVENT_LOG", "MAX_EVENTS", "MAX_HEADER"),
     *("MAX_IMA_LIST", "MAX_IMA_ENTRIES", "ENROLMENT_NONCE", "MAX_IDLE", "MIN_INTERVAL", "MAX_INTERVAL"),
 )
