@@ -7,6 +7,7 @@ own, so that its failure is nobody else's.
 
 from collections.abc import Sequence
 
+import structlog
 from sqlalchemy import Connection
 
 from attestd.appraisal.policy import Tier
@@ -31,6 +32,8 @@ from attestd.services.recall import recall
 from attestd.services.storing import Judged, Stored, store_all
 from attestd.store.errors import StoreError
 from attestd.store.routine import RoutineRow, peek_routine
+
+_log = structlog.get_logger("attestd.attest")
 
 _RECORDED = frozenset(
     {
@@ -87,7 +90,7 @@ def _turn(verifier: Verifier, requests: Sequence[AttestRequest]) -> list[Atteste
             judged, book = _judge_all(verifier, requests, now)
             stored = store_all(verifier, judged, book)
             if stored is not None:
-                return [_answer(verifier, outcome) for outcome in stored]
+                return [_tell(verifier, outcome) for outcome in stored]
     except StoreError as error:
         return [Refused(Reason.SERVER_BUSY, error.code)] * len(requests)
     return [Refused(Reason.POLICY_CHANGED, retry_after=1)] * len(requests)
@@ -199,6 +202,15 @@ _EVENTS = {
 
 
 # --- Answering --------------------------------------------------------------------------------------------------------
+
+
+def _tell(verifier: Verifier, outcome: Stored | Refused) -> Attested | Refused:
+    """Answer, whatever happens: what is raised here would have a turn tried again that is stored already."""
+    try:
+        return _answer(verifier, outcome)
+    except Exception:  # noqa: BLE001 (see above)
+        _log.exception("not answered")
+        return Refused(Reason.INTERNAL)
 
 
 def _answer(verifier: Verifier, outcome: Stored | Refused) -> Attested | Refused:

@@ -2,6 +2,8 @@
 
 from functools import cache
 
+import structlog
+
 from attestd.appraisal.ear import jwk
 from attestd.errors import Refused
 from attestd.protocol.reasons import Reason
@@ -11,6 +13,8 @@ from attestd.store.credentials import CrlRecord
 from attestd.store.errors import StoreConflict, StoreError
 from attestd_pki.crl import build_crl
 from attestd_pki.errors import PkiError
+
+_log = structlog.get_logger("attestd.publish")
 
 _ATTEMPTS = 3
 """Replicas that publish at the same moment take the next number; three rounds are enough for any real number of them."""
@@ -56,6 +60,14 @@ def refresh_crl(verifier: Verifier) -> bytes:
         except StoreConflict:
             continue
     raise Refused(Reason.SERVER_BUSY, "other replicas publish revocation lists", retry_after=5)
+
+
+def publish_revocations(verifier: Verifier) -> None:
+    """Publish what a transaction that is over has revoked. A failure is logged and is nobody's: the next sweep publishes it."""
+    try:
+        refresh_crl(verifier)
+    except (StoreError, Refused) as error:
+        _log.warning("revocation list delayed", why=str(error)[:300])
 
 
 def _next_crl(verifier: Verifier) -> bytes:

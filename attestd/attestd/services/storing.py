@@ -7,6 +7,8 @@ was judged: not the device's row, not the policy.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from attestd.changes.book import PolicyBook
 from attestd.errors import Refused
 from attestd.evidence.prove import ProvedEvidence
@@ -18,11 +20,13 @@ from attestd.services import records
 from attestd.services.context import Verifier
 from attestd.services.issue import issue_certificate, withdraw
 from attestd.services.judge import Judgement
-from attestd.services.publish import refresh_crl
+from attestd.services.publish import publish_revocations
 from attestd.store import Connection, devices, log
 from attestd.store.devices import Move
-from attestd.store.errors import StaleState
+from attestd.store.errors import StaleState, StoreError
 from attestd.store.routine import AttestationRow, RoutineRow, RoutineUpdate, policy_head, store_routine
+
+_log = structlog.get_logger("attestd.storing")
 
 RENEW_SHARE = 3
 """A certificate is renewed when less than a third of its life is left."""
@@ -82,7 +86,7 @@ def store_all(
         if isinstance(one, Refused)
         else (Refused(Reason.REPLAYED) if one.row.device_id in lost else Stored(one))
         if id(one) in shared
-        else _store_alone(verifier, one, book)
+        else _store_guarded(verifier, one, book)
         for one in judged
     ]
 
@@ -103,31 +107,41 @@ def _store_proofs(connection: Connection, proofs: Sequence[Judged]) -> frozenset
     return lost
 
 
+def _store_guarded(verifier: Verifier, judged: Judged, book: PolicyBook) -> Stored | Refused:
+    """Store a proof alone; whatever happens to it, the rest of its turn is durable and must be told so (T05)."""
+    try:
+        return _store_alone(verifier, judged, book)
+    except StaleState:
+        return Refused(Reason.SERVER_BUSY, "the device's state changed meanwhile", retry_after=1)
+    except StoreError as error:
+        return Refused(Reason.SERVER_BUSY, error.code)
+    except Refused as refused:
+        return refused
+    except Exception:  # noqa: BLE001 (raised, it would have the whole turn tried again, and those that are stored refused)
+        _log.exception("not stored", device=judged.row.device_id)
+        return Refused(Reason.INTERNAL)
+
+
 def _store_alone(verifier: Verifier, judged: Judged, book: PolicyBook) -> Stored | Refused:
     """Store a proof that moves a device or renews its certificate, with all that it changes, in its own transaction."""
     device_id = judged.row.device_id
     chain: tuple[bytes, ...] = ()
     withdrawn = False
-    try:
-        with verifier.store.write() as connection:
-            if policy_head(connection) != book.sequence:
-                return Refused(Reason.POLICY_CHANGED, retry_after=1)
-            if _store_proofs(connection, [judged]):
-                return Refused(Reason.REPLAYED)
-            if judged.after is not judged.before:
-                devices.move_state(connection, _move(judged), version=judged.row.version, deadline=_deadline(judged))
-            if not MEANINGS[judged.after].keeps:
-                withdrawn = withdraw(connection, device_id, now=judged.now, reason="privilegeWithdrawn")
-            elif _renewal_due(verifier, judged):
-                chain = issue_certificate(
-                    verifier, connection, judged.judgement.result, subject=_subject(judged.row), now=judged.now
-                )
-    except StaleState:
-        return Refused(Reason.SERVER_BUSY, "the device's state changed meanwhile", retry_after=1)
-    except Refused as refused:
-        return refused
+    with verifier.store.write() as connection:
+        if policy_head(connection) != book.sequence:
+            return Refused(Reason.POLICY_CHANGED, retry_after=1)
+        if _store_proofs(connection, [judged]):
+            return Refused(Reason.REPLAYED)
+        if judged.after is not judged.before:
+            devices.move_state(connection, _move(judged), version=judged.row.version, deadline=_deadline(judged))
+        if not MEANINGS[judged.after].keeps:
+            withdrawn = withdraw(connection, device_id, now=judged.now, reason="privilegeWithdrawn")
+        elif _renewal_due(verifier, judged):
+            chain = issue_certificate(
+                verifier, connection, judged.judgement.result, subject=_subject(judged.row), now=judged.now
+            )
     if withdrawn:
-        refresh_crl(verifier)
+        publish_revocations(verifier)
     return Stored(judged, chain)
 
 
