@@ -179,6 +179,48 @@ def evidence(
     report(build, refused_evidence, as_json=as_json)
 
 
+@commands.command("platform")
+def platform(file: Subject, anchors: Anchors = None, at: At = "", as_json: Json = False) -> None:
+    """Show a platform (attribute) certificate: what its maker says a machine was built of, and who signed that."""
+    from attestd.cli.inspect_documents import show_platform
+    from attestd.inspection.platform import inspect_platform, refused_platform
+    from attestd.protocol import limits
+
+    moment = instant(at)
+
+    def build() -> Shown:
+        data = read(file, limits.INSPECTED_CERTIFICATE, code="platform-size")
+        found = inspect_platform(data, store_of(anchors) if anchors else None, at=moment)
+        return found.document(), lambda console: show_platform(console, found), found.outcome in ("parsed", "trusted")
+
+    report(build, refused_platform, as_json=as_json)
+
+
+@commands.command("ear")
+def ear(
+    file: Subject,
+    key: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="The verifier's public key (a JWK).", show_default=False),
+    ] = None,
+    at: At = "",
+    as_json: Json = False,
+) -> None:
+    """Show an attestation result (EAR), as JSON, CBOR, JWT or CWT: each attester's status and vector."""
+    from attestd.cli.inspect_documents import show_ear
+    from attestd.inspection.ear import inspect_ear, refused_ear
+    from attestd.protocol import limits
+
+    moment = instant(at)
+
+    def build() -> Shown:
+        jwk = read(key, limits.INSPECTED_DOCUMENT, code="json-size") if key is not None else None
+        found = inspect_ear(read(file, limits.INSPECTED_DOCUMENT, code="ear-size"), jwk, at=moment)
+        return found.document(), lambda console: show_ear(console, found), found.accepted
+
+    report(build, refused_ear, as_json=as_json)
+
+
 @commands.command("diff")
 def diff(
     before: Annotated[Path, typer.Argument(exists=True, help="A boot log, or an evidence directory.")],

@@ -161,7 +161,7 @@ def show_certificate(console: "Console", report: "CertificateReport") -> None:
             ("key", key_text(one)),
             ("issuer", one.issuer.text),
             ("serial", f"{one.serial:x}"),
-            ("valid", f"{_day(one.not_before)} to {_day(one.not_after)}"),
+            ("valid", f"{day(one.not_before)} to {day(one.not_after)}"),
             ("SHA-256", one.sha256.hex()),
         ],
     )
@@ -178,7 +178,8 @@ def show_certificate(console: "Console", report: "CertificateReport") -> None:
             show_line(console, f"• {deviation}", style="yellow")
 
 
-def _day(seconds: int) -> str:
+def day(seconds: int) -> str:
+    """Return the day of an instant, or the number itself where no calendar has it."""
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
     except (ValueError, OverflowError, OSError):

@@ -15,6 +15,8 @@ COMMANDS = {
     "cert": "unwrap-too-large",
     "quote": "json-size",
     "certify": "json-size",
+    "platform": "platform-size",
+    "ear": "ear-size",
 }
 
 

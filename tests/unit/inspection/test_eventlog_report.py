@@ -124,7 +124,7 @@ def test_a_register_without_any_event_is_not_logged():
     [
         (b"[]", "json-malformed"),
         (b"{", "json-malformed"),
-        (b"[" * 100_000, "json-malformed"),
+        (b"[" * 20_000, "json-malformed"),
         (b'{"sha256": []}', "pcrs-malformed"),
         (b'{"md5": {}}', "pcrs-malformed"),
         (b'{"sha256": {"24": "00"}}', "pcrs-malformed"),

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from attestd.inspection.certificates import NOBODY, inspect_certificate, inspect_ek, read_bundle
 from attestd.inspection.difference import read_boot
+from attestd.inspection.ear import inspect_ear
 from attestd.inspection.evidence import NEEDED, OPTIONAL, inspect_evidence
+from attestd.inspection.platform import inspect_platform
 from attestd.inspection.registers import read_registers
 from attestd.inspection.runtime import inspect_ima
 from attestd.inspection.statements import inspect_certify, inspect_quote
@@ -25,6 +27,8 @@ BUILDERS = {
     "cert": lambda data: inspect_certificate(data, NOBODY, at=AT).document(),
     "bundle": lambda data: read_bundle([data]),
     "registers": read_registers,
+    "platform": lambda data: inspect_platform(data, NOBODY, at=AT).document(),
+    "ear": lambda data: inspect_ear(data, data, at=AT).document(),
 }
 SEEDS = [
     b"",

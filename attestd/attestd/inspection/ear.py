@@ -1,0 +1,257 @@
+"""An attestation result (EAR) for a person: as claims in JSON or CBOR, in a JWT or a CWT.
+
+Proves the form of the claims (draft-ietf-rats-ear, with the spelling of its third and fourth revisions and of its predecessor) and
+that a status says no more than its vector; with a key also who signed. A claims set without an envelope proves nothing at all.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import jwt
+
+from attestd.inspection.cborread import Tag, plain_json, read_cbor
+from attestd.inspection.refused import InspectionRefused, read_object
+from attestd.protocol.limits import INSPECTED_DOCUMENT
+
+TIERS: Final = {"none": 0, "affirming": 2, "warning": 32, "contraindicated": 96}
+_CATEGORIES: Final = (
+    "instance-identity",
+    "configuration",
+    "executables",
+    "file-system",
+    "hardware",
+    "runtime-opaque",
+    "storage-opaque",
+    "sourced-data",
+)
+_CBOR_NAMES: Final = {
+    1: "iss",
+    2: "sub",
+    4: "exp",
+    5: "nbf",
+    6: "iat",
+    7: "jti",
+    10: "eat_nonce",
+    265: "eat_profile",
+    266: "submods",
+    1000: "ear_status",
+    1001: "ear_trustworthiness_vector",
+    1002: "ear_raw_evidence",
+    1003: "ear_appraisal_policy_ids",
+    1004: "ear_verifier_id",
+}
+_VERIFIER: Final = {0: "developer", 1: "build"}
+_ALGORITHMS: Final = ["EdDSA", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"]
+_TOKEN_TAGS: Final = (61, 18)
+_KEY_MEMBERS: Final = {"EC": ("crv", "x", "y"), "OKP": ("crv", "x"), "RSA": ("n", "e")}
+
+
+@dataclass(frozen=True, slots=True)
+class EarReport:
+    """One result. `kind` is json, jwt, cbor, cwt or jwk; `signature_valid` is None where nothing was signed or no key given."""
+
+    kind: str
+    reasons: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    signature_valid: bool | None
+    claims: Mapping[str, Any]
+    submods: tuple[tuple[str, str, tuple[tuple[str, int], ...]], ...]
+
+    @property
+    def accepted(self) -> bool:
+        """Return whether nothing speaks against it."""
+        return not self.reasons
+
+    def document(self) -> dict[str, Any]:
+        """Return the report for programs."""
+        return {
+            "outcome": "accepted" if self.accepted else "refused",
+            "reasons": [code for code, _ in self.reasons],
+            "messages": [message for _, message in self.reasons],
+            "notes": list(self.notes),
+            "format": self.kind,
+            "signature_valid": self.signature_valid,
+            "submods": {name: {"status": status, "vector": dict(vector)} for name, status, vector in self.submods},
+            "claims": dict(self.claims),
+        }
+
+
+def refused_ear(code: str, message: str) -> dict[str, Any]:
+    """Return the document of bytes that are no result."""
+    return EarReport("unknown", ((code, message),), (), None, {}, ()).document()
+
+
+def inspect_ear(data: bytes, key: bytes | None = None, *, at: int) -> EarReport:
+    """Return the report on a result at `at` (unix seconds); `key` is a JWK of the verifier whose signature is checked.
+
+    *Raises* `InspectionRefused` ("ear-size", "ear-malformed", and as the readers of JSON and CBOR).
+    """
+    if len(data) > INSPECTED_DOCUMENT:
+        raise InspectionRefused("ear-size", f"a result of {len(data)} bytes")
+    text = data.strip()
+    if text.startswith(b"{"):
+        document = read_object(text, most=INSPECTED_DOCUMENT, what="the result")
+        return _key_report(document) if "kty" in document else _report("json", document, None, [], [], at=at)
+    if text.count(b".") == 2 and text.replace(b".", b"").replace(b"-", b"").replace(b"_", b"").isalnum():
+        return _token(text, key, at=at)
+    return _cbor(data, at=at)
+
+
+def _key_report(document: Mapping[str, Any]) -> EarReport:
+    """Say of a verification key that it is one: these lie beside results."""
+    needed = _KEY_MEMBERS.get(str(document["kty"]))
+    if needed is None or not all(isinstance(document.get(name), str) for name in needed):
+        raise InspectionRefused("ear-malformed", "a JWK whose members do not make a key")
+    notes = ["not a result: a key to verify results with (--key)"]
+    notes += ["it has its private part"] if "d" in document else []
+    shown = {name: document[name] for name in ("kty", *needed)}
+    return EarReport("jwk", (), tuple(notes), None, shown, ())
+
+
+def _token(text: bytes, key: bytes | None, *, at: int) -> EarReport:
+    """Read a JWS in compact form; the header's own key, if any, is never looked at."""
+    try:
+        parts = [base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4)) for part in text.split(b".")]
+        header, claims = json.loads(parts[0]), json.loads(parts[1])
+    except (ValueError, binascii.Error, RecursionError):
+        raise InspectionRefused("ear-malformed", "not a JWT: its parts are not base64url of JSON") from None
+    if not isinstance(header, dict) or not isinstance(claims, dict):
+        raise InspectionRefused("ear-malformed", "not a JWT: its parts are not JSON objects")
+    reasons: list[tuple[str, str]] = []
+    notes: list[str] = []
+    if header.get("alg") not in _ALGORITHMS:
+        reasons.append(("ear-algorithm", f"signed with {str(header.get('alg'))[:32]!r}, which nobody should accept"))
+    valid = None
+    if key is None:
+        notes.append("no key was given: who signed it was not judged")
+    elif not reasons:
+        valid = _signed_by(text, key, header["alg"])
+        if not valid:
+            reasons.append(("ear-signature", "the signature is not this key's"))
+    return _report("jwt", claims, valid, reasons, notes, at=at)
+
+
+def _signed_by(text: bytes, key: bytes, algorithm: str) -> bool:
+    try:
+        jwk = jwt.PyJWK.from_dict(read_object(key, most=INSPECTED_DOCUMENT, what="the key"), algorithm=algorithm)
+        jwt.PyJWS(algorithms=[algorithm]).decode(text, jwk.key, algorithms=[algorithm])
+    except (jwt.PyJWTError, ValueError, TypeError):
+        return False
+    return True
+
+
+def _cbor(data: bytes, *, at: int) -> EarReport:
+    """Read claims in CBOR, bare or as the payload of a COSE_Sign1 (RFC 8392), whose signature is not judged."""
+    item = read_cbor(data)
+    kind, notes = "cbor", []
+    while isinstance(item, Tag) and item.number in _TOKEN_TAGS:
+        kind, item = "cwt", item.value
+    if isinstance(item, list) and len(item) == 4 and isinstance(item[2], bytes):
+        kind, item = "cwt", read_cbor(item[2])
+        notes.append("signatures of CWTs are not judged here")
+    if not isinstance(item, dict):
+        raise InspectionRefused("ear-malformed", "CBOR, and not a map of claims")
+    return _report(kind, _named(item), None, [], notes, at=at)
+
+
+def _named(claims: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return claims under the names they have in JSON."""
+    found: dict[str, Any] = {}
+    for key, value in claims.items():
+        name = _CBOR_NAMES.get(key, str(key)) if isinstance(key, int) else str(plain_json(key))
+        if name == "submods" and isinstance(value, dict):
+            value = {str(label): _named(one) if isinstance(one, dict) else one for label, one in value.items()}
+        elif name == "ear_trustworthiness_vector" and isinstance(value, dict):
+            value = {_category(number): tier for number, tier in value.items()}
+        elif name == "ear_verifier_id" and isinstance(value, dict):
+            value = {_VERIFIER.get(number, str(number)): text for number, text in value.items()}
+        found[name] = value if name == "submods" else plain_json(value)
+    return found
+
+
+def _category(number: object) -> str:
+    known = isinstance(number, int) and 0 <= number < len(_CATEGORIES)
+    return _CATEGORIES[number] if known and isinstance(number, int) else str(number)
+
+
+def _report(
+    kind: str, claims: dict[str, Any], valid: bool | None, reasons: list[tuple[str, str]], notes: list[str], *, at: int
+) -> EarReport:
+    canonical = {_spelt(name): value for name, value in claims.items()}
+    if "submods" not in canonical and "ear_status" not in canonical:
+        reasons.append(("ear-claims", "no submods and no status: a token, perhaps, and not an attestation result"))
+        return EarReport(kind, tuple(reasons), tuple(notes), valid, claims, ())
+    reasons += _head_reasons(canonical)
+    parts = canonical.get("submods", {"": claims})
+    if not isinstance(parts, dict) or not parts:
+        reasons.append(("ear-claims", "submods is not a map with at least one entry"))
+        parts = {}
+    found = []
+    for name, one in parts.items():
+        status, vector = _submodule(str(name), one, reasons)
+        found.append((str(name), status, vector))
+    expires = canonical.get("exp")
+    if isinstance(expires, int) and at >= expires:
+        notes.append(f"expired at {expires}")
+    return EarReport(kind, tuple(dict.fromkeys(reasons)), tuple(notes), valid, claims, tuple(found))
+
+
+def _spelt(name: str) -> str:
+    """Return the fourth revision's name of a claim: the draft's predecessor has a dot, and "id" in the singular."""
+    name = name.replace("ear.", "ear_", 1) if name.startswith("ear.") else name
+    name = name if "veraison" in name else name.replace("-", "_") if name.startswith("ear_") else name
+    return "ear_appraisal_policy_ids" if name == "ear_appraisal_policy_id" else name
+
+
+def _head_reasons(claims: Mapping[str, Any]) -> list[tuple[str, str]]:
+    found = []
+    if not isinstance(claims.get("eat_profile"), str):
+        found.append(("ear-claims", "eat_profile is not a text"))
+    if type(claims.get("iat")) is not int:
+        found.append(("ear-claims", "iat is not an integer"))
+    verifier = claims.get("ear_verifier_id")
+    if not isinstance(verifier, dict) or not all(isinstance(verifier.get(name), str) for name in _VERIFIER.values()):
+        found.append(("ear-claims", "ear_verifier_id does not name a developer and a build"))
+    return found
+
+
+def _submodule(name: str, claims: object, reasons: list[tuple[str, str]]) -> tuple[str, tuple[tuple[str, int], ...]]:
+    """Return status and vector of one attester; what is wrong with them is added to `reasons`."""
+    if not isinstance(claims, dict):
+        reasons.append(("ear-claims", f"{name[:64]!r} is not a map of claims"))
+        return "none", ()
+    spelt = {_spelt(str(key)): value for key, value in claims.items()}
+    status = _status(spelt.get("ear_status"))
+    if status is None:
+        reasons.append(("ear-status", f"{name[:64]!r} has no status that is known"))
+    vector = spelt.get("ear_trustworthiness_vector", {})
+    if not isinstance(vector, dict) or not all(
+        category in _CATEGORIES and type(value) is int and -128 <= value <= 127 for category, value in vector.items()
+    ):
+        reasons.append(("ear-vector", f"the vector of {name[:64]!r} is not a map of the eight categories"))
+        vector = {}
+    worst = max((tier_of(value) for value in vector.values()), default=0)
+    if status is not None and vector and TIERS[status] < worst:
+        reasons.append(("ear-contradiction", f"{name[:64]!r} is {status}, and its vector says worse"))
+    attested = spelt.get("ear_veraison.key-attestation")
+    if attested is not None and not (isinstance(attested, dict) and isinstance(attested.get("akpub"), str)):
+        reasons.append(("ear-claims", f"the key attestation of {name[:64]!r} has no key (akpub)"))
+    return status or "none", tuple(vector.items())
+
+
+def _status(value: object) -> str | None:
+    if isinstance(value, str):
+        return value if value in TIERS else None
+    return next((name for name, tier in TIERS.items() if type(value) is int and tier == value), None)
+
+
+def tier_of(value: int) -> int:
+    """Return the tier of a claim's value (draft-ietf-rats-ar4si, 2.3.2): -1 to 1 none, to 31 affirming, to 95 warning."""
+    size = abs(value)
+    if -1 <= value <= 1:
+        return 0
+    return 2 if size < 32 else 32 if size < 96 else 96
