@@ -4,6 +4,7 @@ RSA keys cost a tenth of a second each, so each kind is made once.
 """
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -39,7 +40,8 @@ def ak_chip(
     made = chip(ak=key)
     if isinstance(key, rsa.RSAPrivateKey):
         scheme = scheme or tpm.RSASSA
-        made.ak_area = tpm.rsa_area(key, scheme=scheme, scheme_hash=digest, **area)
+        # One RSA key serves many devices here; their policies make them keys of different names.
+        made.ak_area = tpm.rsa_area(key, scheme=scheme, scheme_hash=digest, policy=os.urandom(32), **area)
         made.sign = lambda message, other=None: tpm.rsa_signature(other or key, message, scheme=scheme, digest=digest)  # type: ignore[method-assign]
     else:
         made.ak_area = tpm.ecc_area(key, scheme_hash=digest, **area)
