@@ -104,6 +104,10 @@ def array(kind: Kind, most: int, least: int = 0) -> Kind:
     return check
 
 
+_MAPPINGS: Final[set[int]] = set()
+"""The identities of the kinds that `mapping` made: an empty tuple of pairs looks like an empty array."""
+
+
 def mapping(kind: Kind, most: int, key: Kind) -> Kind:
     """Return the kind of a map from text to one kind, as a tuple of pairs sorted by key."""
 
@@ -115,16 +119,25 @@ def mapping(kind: Kind, most: int, key: Kind) -> Kind:
         ]
         return tuple(sorted(pairs))
 
+    _MAPPINGS.add(id(check))
     return check
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The form of one message: its dataclass, and a kind for each field, in `optional` those that may be absent."""
+    """The form of one message: its dataclass, and a kind for each field, in `optional` those that may be absent.
+
+    `items` is how many items, of whatever kind and at whatever depth, its encoding may have.
+    """
 
     message: type
     required: Mapping[str, Kind]
     optional: Mapping[str, Kind]
+    items: int
+
+    def kind(self, name: str) -> Kind:
+        """Return the kind of a field."""
+        return self.required.get(name) or self.optional[name]
 
     def __call__(self, raw: Any, from_json: bool, where: str) -> Any:
         """Check a raw map and return the dataclass. A missing optional field takes the dataclass's default."""
@@ -149,9 +162,15 @@ SHAPES: dict[type, Shape] = {}
 """Every message class and its shape; filled by protocol/messages.py and by nothing else."""
 
 
-def shape(message: type, required: Mapping[str, Kind], optional: Mapping[str, Kind] | None = None) -> Shape:
+def shape(
+    message: type,
+    required: Mapping[str, Kind],
+    optional: Mapping[str, Kind] | None = None,
+    *,
+    items: int = limits.MAX_ITEMS,
+) -> Shape:
     """Register and return the shape of a message class; its fields must be exactly those named."""
-    made = Shape(message, required, optional or {})
+    made = Shape(message, required, optional or {}, items)
     if {field.name for field in fields(message)} != {*made.required, *made.optional}:
         raise TypeError(f"{message.__name__}: fields and shape differ")
     SHAPES[message] = made
@@ -161,12 +180,15 @@ def shape(message: type, required: Mapping[str, Kind], optional: Mapping[str, Ki
 def decode(message: type[M], body: bytes, media_type: str) -> M:
     """Return the message that `body` encodes.
 
-    Raises `MessageMalformed` and nothing else. Work is linear in the body, whose size the caller has bounded.
+    Raises `MessageMalformed` and nothing else. The body's size is bounded by the caller, the number of its items here before
+    any of them is made: what a stranger's bytes cost is copying them, never millions of objects (T04).
     """
+    form = SHAPES[message]
     if media_type == CBOR:
-        return cast(M, SHAPES[message](_load_cbor(body), False, ""))
+        _check_items(body, form.items)
+        return cast(M, form(_load_cbor(body), False, ""))
     if media_type == JSON:
-        return cast(M, SHAPES[message](_load_json(body), True, ""))
+        return cast(M, form(_load_json(body, form.items), True, ""))
     raise MessageMalformed(f"media type is neither {CBOR} nor {JSON}")
 
 
@@ -209,10 +231,50 @@ def _plain(message: Any, *, from_bytes: Callable[[bytes], Any]) -> Any:
         values |= {
             name: value for name in made.optional if (value := getattr(message, name)) is not None and value != ()
         }
-        return {name: _plain(value, from_bytes=from_bytes) for name, value in values.items()}
-    if message and all(isinstance(item, tuple) and len(item) == 2 for item in message):
-        return {name: _plain(value, from_bytes=from_bytes) for name, value in message}
+        return {
+            name: _plain(dict(value) if id(made.kind(name)) in _MAPPINGS else value, from_bytes=from_bytes)
+            for name, value in values.items()
+        }
+    if kind is dict:
+        return {name: _plain(value, from_bytes=from_bytes) for name, value in message.items()}
     return [_plain(item, from_bytes=from_bytes) for item in message]
+
+
+def _step(head: int) -> int:
+    """Return by how many bytes an item's head, with the content of a short string, brings us further (RFC 8949, 3).
+
+    Negative: so many bytes of length follow, and then the string. 0: an item that no message has: a tag, a fraction, an
+    indefinite length, a simple value other than false, true and null.
+    """
+    major, short = head >> 5, head & 31
+    if short > 27 or major == 6 or (major == 7 and head not in (0xF4, 0xF5, 0xF6)):
+        return 0
+    width = 0 if short < 24 else 1 << short - 24
+    if major in (2, 3):
+        return -width if width else 1 + short
+    return 1 + width
+
+
+_STEPS: Final = tuple(_step(head) for head in range(256))
+
+
+def _check_items(body: bytes, most: int) -> None:
+    """Refuse more than `most` items, and tags: the decoder would compute what they stand for, some in quadratic time.
+
+    The heads of a CBOR document follow one another whatever contains what, so that counting them needs no structure.
+    """
+    at, end = 0, len(body)
+    for _ in range(most):
+        if at >= end:  # what ends too early or has too much, the decoder refuses
+            return
+        step = _STEPS[body[at]]
+        if step < 0:
+            step = 1 - step + int.from_bytes(body[at + 1 : at + 1 - step])
+        elif not step:
+            raise MessageMalformed("CBOR of a kind that has no place in a message")
+        at += step
+    if at < end:
+        raise MessageMalformed(f"more than {most} items")
 
 
 def _load_cbor(body: bytes) -> Any:
@@ -237,9 +299,12 @@ def _refuse_tag(*_: Any) -> NoReturn:
     raise MessageMalformed("CBOR tags have no place in a message")
 
 
-def _load_json(body: bytes) -> Any:
+def _load_json(body: bytes, most: int) -> Any:
     if len(body) > limits.MAX_JSON_BODY:
         raise MessageMalformed(f"JSON of more than {limits.MAX_JSON_BODY} bytes: send {CBOR}")
+    # Every item follows a comma or opens something; those inside a text count too, which no honest text has many of.
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > most:
+        raise MessageMalformed(f"more than {most} items")
     try:
         return json.loads(
             body,

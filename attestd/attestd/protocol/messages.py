@@ -286,6 +286,7 @@ shape(
         "next": _NEXT,
     },
     {"vpn": array(_VPN, limits.MAX_VPN_KEYS), "findings": array(_FINDING, 256)},
+    items=limits.MAX_ANSWER_ITEMS,
 )
 shape(
     AttestRequest,
@@ -301,4 +302,5 @@ shape(
     Attested,
     {"state": _KIND, "result": text(64 * limits.KIB), "next": _NEXT},
     {"changed": array(text(256), 64), "findings": array(_FINDING, 256), "certificate_chain": _CHAIN},
+    items=limits.MAX_ANSWER_ITEMS,
 )
