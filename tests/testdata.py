@@ -9,7 +9,8 @@ import pytest
 TESTDATA = Path(__file__).resolve().parents[2] / "shared" / "testdata"
 
 needs_testdata = pytest.mark.skipif(
-    not (TESTDATA / "manifest.json").is_file(), reason=f"no evidence of real machines beside the project ({TESTDATA.name}/)"
+    not (TESTDATA / "manifest.json").is_file(),
+    reason=f"no evidence of real machines beside the project ({TESTDATA.name}/)",
 )
 
 

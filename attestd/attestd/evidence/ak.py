@@ -73,9 +73,8 @@ def check_device_key(area: bytes) -> Public:
     if (
         key.attributes & DEVICE_KEY_REQUIRED != DEVICE_KEY_REQUIRED
         or key.attributes & DEVICE_KEY_FORBIDDEN
-        or key.kind not in ("ecc", "rsa")
         or key.name_algorithm not in NAME_HASHES
-        or _is_small(key)
+        or not _certifiable(key)
     ):
         detail = f"{key.kind}, attributes {key.attributes:#010x}, name by {key.name_algorithm}"
         raise Refused(Reason.DEVICE_KEY_ATTRIBUTES, detail)
@@ -102,6 +101,13 @@ def check_certification(
         raise Refused(Reason.DEVICE_KEY_NOT_CERTIFIED, "another object's name")
     if statement.extra_data != qualifying_data:
         raise Refused(Reason.DEVICE_KEY_NOT_CERTIFIED, "bound to another exchange")
+
+
+def _certifiable(key: Public) -> bool:
+    """Say whether the certificate profile has a place for the key (attestd_pki.profiles.load_subject_key)."""
+    if key.kind == "ecc":
+        return key.curve in ("P-256", "P-384")
+    return key.kind == "rsa" and MIN_RSA_BITS <= key.key_bits <= 4096
 
 
 def _is_small(key: Public) -> bool:

@@ -29,6 +29,9 @@ MAX_JSON_INTEGER: Final = 2**64 - 1
 """No field of the protocol is wider than the TPM's own 64-bit integers."""
 MAX_BODY_SECONDS: Final = 20.0
 """A body that trickles longer than this is a slow-loris; 8 MiB in 20 s is 3.4 Mbit/s, and such a body is sent once a boot."""
+MAX_BODIES_HELD: Final = 64 * MIB
+"""Bytes of all bodies over 32 KiB that a process holds, coming or waiting for their answer: eight of the largest, hundreds of
+first boots. Beyond it whoever has been sending for longest is given up."""
 MAX_HEADER_SECONDS: Final = 10.0
 """From the first byte of a connection to the end of its request head."""
 MAX_HEADER_BYTES: Final = 16 * KIB
@@ -37,6 +40,25 @@ MAX_IDLE_SECONDS: Final = 75
 """Keep-alive without a request. A site proxy re-uses a connection within a minute; a device comes back on a new one."""
 MAX_CONNECTIONS: Final = 20_000
 """Sockets of one process; above it a newcomer is told to come back (503, Retry-After)."""
+
+# --- Waiting for one another ----------------------------------------------------------------------------------------
+LONG_PROOF: Final = 64 * KIB
+"""Bytes of a boot log and a runtime list in one proof, above which routine proofs do not wait behind it: 64 KiB cost about
+3 ms, the largest list a second. Boot logs of real machines mostly have less."""
+MAX_WAITING_LONG: Final = 64
+"""Long proofs that wait for their turn."""
+TURN_SECONDS: Final = 0.05
+"""Processor time of one long proof that a device has at any time: 16,000 entries of a runtime list."""
+TURN_PAUSE: Final = 4
+"""A longer one is followed by a pause of so many times its length: one device gets a fifth of the turns at most."""
+MAX_WAITING_CHALLENGES: Final = 1024
+"""First messages of enrolments that wait: about two seconds of work."""
+MAX_WAITING_ENROLMENTS: Final = 512
+"""Second messages of enrolments that wait: about three seconds of work."""
+MAX_WAITING_PUBLIC: Final = 256
+"""Requests for what is public and stored: each is one read of under a millisecond."""
+MAX_SWEEP_AGE: Final = 30.0
+"""Seconds since the sweep last succeeded, above which the verifier says that it is not well: silent devices are not expired."""
 
 # --- Enrolment ------------------------------------------------------------------------------------------------------
 MAX_EK_CERTIFICATES: Final = 8
@@ -92,7 +114,8 @@ EVENT_MEMO_DATA: Final = 4 * KIB
 
 # --- Runtime list ---------------------------------------------------------------------------------------------------
 MAX_IMA_LIST: Final = 8 * MIB
-"""Bytes of a runtime list in one message; a longer list is sent in parts by offset."""
+"""Bytes of a runtime list in one message: about 65,000 entries. A longer one grows over several routine proofs, each from the
+offset of the last; at an enrolment it has to fit."""
 MAX_IMA_ENTRIES: Final = 150_000
 """Entries of one list; lists of long-running servers reach 100,000."""
 MAX_IMA_TEMPLATE: Final = 64 * KIB

@@ -48,11 +48,12 @@ def recall(
     Assumes an authentic quote of this device. Raises `Refused` (pcr-values-needed, log-needed, runtime-needed, and what
     `check_pcr_values` and `gather` raise).
     """
+    same_boot = quote.clock.reset_count == row.reset_count  # the TPM says it, not the message
     stored, runtime = None, None
     judges = tuple(profiles)
     if any(profile.runtime.check is not Check.IGNORED for profile in profiles):
         stored = devices.load_evidence(connection, row.device_id)
-        runtime = _runtime(request, stored)
+        runtime = _runtime(request, stored, profiles=profiles, same_boot=same_boot)
         judges = _judges(judges, runtime, stored)
     known = remembered_pcrs(judges, log_digest=request.log, pcr_digest=quote.pcr_digest, boots=verifier.boots)
     if stored is None and known is None and not request.pcrs:
@@ -66,7 +67,7 @@ def recall(
         event_log=_event_log(connection, request, judged=known is not None),
         log_digest=request.log,
         runtime=runtime,
-        continues=(stored.runtime_count, stored.runtime_value) if stored and not request.rebooted else (0, None),
+        continues=(stored.runtime_count, stored.runtime_value) if stored and same_boot else (0, None),
     )
     return Recalled(proved, judges)
 
@@ -80,11 +81,20 @@ def _identity(row: RoutineRow) -> EkIdentity:
     )
 
 
-def _runtime(request: AttestRequest, stored: EvidenceRecord | None) -> RuntimeList | None:
-    """Return the part of the runtime list to judge; a proof without one says that there are no entries since the last."""
-    if request.runtime is None and stored is not None and stored.runtime_count and not request.rebooted:
+def _runtime(
+    request: AttestRequest, stored: EvidenceRecord | None, *, profiles: Sequence[Profile], same_boot: bool
+) -> RuntimeList | None:
+    """Return the part of the runtime list to judge; a proof without one says that there are no entries since the last.
+
+    Raises `Refused` (runtime-needed) where there was none before, and every profile requires one.
+    """
+    if request.runtime is not None:
+        return request.runtime
+    if stored is not None and stored.runtime_count and same_boot:
         return RuntimeList(stored.runtime_count, b"")
-    return request.runtime
+    if all(profile.runtime.check is Check.REQUIRED for profile in profiles):
+        raise Refused(Reason.RUNTIME_NEEDED, "the profile requires the whole list")
+    return None
 
 
 def _judges(

@@ -42,7 +42,9 @@ class Attribute(IntFlag):
     X509_SIGN = 1 << 19
 
 
-KNOWN_ATTRIBUTES: Final = int(sum(Attribute))  # not ~Attribute(0), which in some releases of Python has the reserved bits too
+KNOWN_ATTRIBUTES: Final = int(
+    sum(Attribute)
+)  # not ~Attribute(0), which in some releases of Python has the reserved bits too
 
 
 @dataclass(frozen=True, slots=True)
