@@ -51,6 +51,7 @@ RECORDED = frozenset(
         Reason.QUOTE_PCR_DIGEST,
         Reason.PCR_BANK_INACTIVE,
         Reason.TPM_CLOCK_BACKWARDS,
+        Reason.TPM_DIVERGED,
         Reason.TPM_RESET_BACKWARDS,
         Reason.TPM_RESET_UNANNOUNCED,
         Reason.TPM_FIRMWARE_CHANGED,

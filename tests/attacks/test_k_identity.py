@@ -280,7 +280,7 @@ def test_k11_name_that_a_device_still_holds_is_not_given_to_its_successor(world:
     world.announce(known, "renamed")
     world.announce(successor, "held-name")
     enrolment = Enrolment(world, successor)
-    enrolment.refuse(Reason.ADDRESSES_EXHAUSTED)
+    enrolment.refuse(Reason.INVENTORY_CLAIMED)
     assert live(world, successor.device_id) == (0, 0, 0)
     assert routine.send().state == "trusted"
 

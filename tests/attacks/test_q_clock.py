@@ -117,14 +117,16 @@ def test_q11_clock_that_stands_still_is_a_replay(routine: Attestation) -> None:
 def test_q11_restarts_that_go_backwards_without_a_reset_are_refused(routine: Attestation) -> None:
     routine.chip.restart_count = 3
     routine.send()
-    routine.refuse(Reason.TPM_CLOCK_BACKWARDS, quote=routine.chip.quote(routine.bound(), restarts=2))
+    back = routine.chip.quote(routine.bound(), restarts=2, clock=routine.chip.clock - 1)
+    routine.refuse(Reason.TPM_CLOCK_BACKWARDS, quote=back)
     assert routine.send().state == "trusted"
 
 
 @pytest.mark.parametrize("back", [1, 40])
 @pytest.mark.parametrize("rebooted", [False, True])
 def test_q11_resets_that_go_backwards_are_refused(routine: Attestation, back: int, rebooted: bool) -> None:
-    quote = routine.chip.quote(routine.bound(), resets=routine.chip.reset_count - back)
+    earlier = {"resets": routine.chip.reset_count - back, "clock": routine.chip.clock - 1}
+    quote = routine.chip.quote(routine.bound(), **earlier)
     routine.refuse(Reason.TPM_RESET_BACKWARDS, quote=quote, rebooted=rebooted)
     assert routine.send().state == "trusted"
 
@@ -141,10 +143,11 @@ def test_q11_reboot_that_nobody_announced_is_refused(routine: Attestation) -> No
     ("changes", "reason"),
     [
         ({"clock": 1}, Reason.TPM_CLOCK_BACKWARDS),
-        ({"resets": 3}, Reason.TPM_RESET_BACKWARDS),
+        ({"resets": 3, "clock": 100}, Reason.TPM_RESET_BACKWARDS),
         ({"resets": 0, "restarts": 0, "clock": 100}, Reason.TPM_RESET_BACKWARDS),
+        ({"resets": 3}, Reason.TPM_DIVERGED),
     ],
-    ids=["clock", "resets", "as after a clear"],
+    ids=["clock", "resets", "as after a clear", "resets alone"],
 )
 def test_q11_counters_that_go_backwards_are_refused_at_another_enrolment(
     again: Callable[[], Enrolment], changes: dict[str, int], reason: Reason
@@ -262,7 +265,8 @@ def test_q16_copy_that_rebooted_shuts_the_original_out(routine: Attestation) -> 
     assert routine.world.attest(twin.attest_request(routine.nonce)).state == "trusted"
 
 
-def test_q16_copy_that_fell_behind_in_resets_is_refused(routine: Attestation) -> None:
+def test_q16_copy_that_fell_behind_in_resets_and_is_ahead_in_time_is_known_for_what_it_is(routine: Attestation) -> None:
+    """No TPM alone gets there: what has fewer resets and a later clock is another chip with the same keys."""
     twin = twin_of(routine.chip, clock=routine.chip.clock + 3_600_000)
     routine.chip.boot()
     routine.send(rebooted=True)
@@ -270,9 +274,20 @@ def test_q16_copy_that_fell_behind_in_resets_is_refused(routine: Attestation) ->
         refused(
             routine.world,
             lambda request=request: routine.world.attest(request),
-            Reason.TPM_RESET_BACKWARDS,
+            Reason.TPM_DIVERGED,
             recorded=routine.chip.device_id,
         )
+    assert routine.send().state == "trusted"
+
+
+@pytest.mark.parametrize(("restarts", "clock"), [(5, -1_000), (-1, 60_000)], ids=["slept more", "slept less"])
+def test_q16_copy_that_slept_at_other_times_is_known_for_what_it_is(
+    routine: Attestation, restarts: int, clock: int
+) -> None:
+    routine.chip.restart_count = 2
+    routine.send()
+    changes = {"restarts": 2 + restarts, "clock": routine.chip.clock + clock}
+    routine.refuse(Reason.TPM_DIVERGED, quote=routine.chip.quote(routine.bound(), **changes))
     assert routine.send().state == "trusted"
 
 

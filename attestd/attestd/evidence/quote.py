@@ -118,11 +118,13 @@ def check_progress(last: Progress | None, quote: AuthenticQuote, *, rebooted: bo
 
     This is also what makes a nonce good for one proof only. `safe` = 0 after a power cut, suspend, resume and an announced
     reboot pass: a power cut may set the clock back a little, but then the reset count has moved (TPM 2.0 Part 1, 36.3).
-    Raises `Refused` (replayed, tpm-clock-backwards, tpm-reset-backwards, tpm-reset-unannounced).
+    Raises `Refused` (replayed, tpm-clock-backwards, tpm-reset-backwards, tpm-reset-unannounced, tpm-diverged).
     """
     if last is None:
         return
     now = quote.clock
+    if _contradicts(last, now):
+        raise Refused(Reason.TPM_DIVERGED, f"{_position(now)} after {_position(last)}")
     if now.reset_count < last.reset_count:
         raise Refused(Reason.TPM_RESET_BACKWARDS, f"{now.reset_count} after {last.reset_count}")
     if now.reset_count > last.reset_count:
@@ -133,6 +135,23 @@ def check_progress(last: Progress | None, quote: AuthenticQuote, *, rebooted: bo
         raise Refused(Reason.REPLAYED)
     if now.clock < last.clock or now.restart_count < last.restart_count:
         raise Refused(Reason.TPM_CLOCK_BACKWARDS, f"{now.clock} ms after {last.clock} ms")
+
+
+def _contradicts(last: Progress, now: ClockInfo) -> bool:
+    """Return whether one counter is behind what was seen and another one ahead: these are two TPMs with one set of keys.
+
+    One TPM alone takes counters back only together, by TPM2_Clear, which sets all to zero; a reset sets the restarts to zero
+    and may lose a little of the clock, but moves the reset count on (TPM 2.0 Part 1, 36.3 to 36.5).
+    """
+    if now.reset_count > last.reset_count:
+        return False
+    if now.reset_count < last.reset_count:
+        return now.clock > last.clock
+    return (now.restart_count - last.restart_count) * (now.clock - last.clock) < 0
+
+
+def _position(at: Progress | ClockInfo) -> str:
+    return f"reset {at.reset_count}, restart {at.restart_count}, {at.clock} ms"
 
 
 def _check_signature(key: Public, signed: SignedAttest) -> str:

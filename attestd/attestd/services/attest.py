@@ -38,6 +38,7 @@ _log = structlog.get_logger("attestd.attest")
 _RECORDED = frozenset(
     {
         Reason.TPM_CLOCK_BACKWARDS,
+        Reason.TPM_DIVERGED,
         Reason.TPM_RESET_BACKWARDS,
         Reason.TPM_RESET_UNANNOUNCED,
         Reason.TPM_FIRMWARE_CHANGED,

@@ -101,7 +101,7 @@ def issue_vpn(
 ) -> tuple[VpnCredential, ...]:
     """Return the tunnel credentials for the keys that the proof bound; none where the service has no gateway.
 
-    Raises `Refused` (vpn-key-in-use, addresses-exhausted).
+    Raises `Refused` (vpn-key-in-use, addresses-exhausted, inventory-claimed where another device still has the name).
     """
     made: list[VpnCredential] = []
     try:
@@ -111,7 +111,9 @@ def issue_vpn(
                 made.append(_wireguard(verifier, connection, subject.device_id, key, name, now))
     except VpnKeyInUse:
         raise Refused(Reason.VPN_KEY_IN_USE) from None
-    except (AddressesExhausted, NameTaken) as error:
+    except NameTaken as error:
+        raise Refused(Reason.INVENTORY_CLAIMED, str(error)) from None
+    except AddressesExhausted as error:
         raise Refused(Reason.ADDRESSES_EXHAUSTED, str(error)) from None
     return tuple(made)
 

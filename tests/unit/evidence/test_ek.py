@@ -42,7 +42,7 @@ def refusal(*certificates: bytes, now: int = forge.NOW) -> Reason:
     return refused.value.reason
 
 
-# --- The key ---------------------------------------------------------------------------------------------------------------------
+# --- The key --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("key", [KEY, tpm.ecc_key("secp384r1"), tpm.rsa_key()], ids=["P-256", "P-384", "RSA"])
@@ -96,7 +96,7 @@ def test_k04_bytes_that_are_no_public_area_are_refused(data: bytes) -> None:
     assert refused.value.reason is Reason.EK_PUBLIC_MALFORMED
 
 
-# --- The certificate -----------------------------------------------------------------------------------------------------------------
+# --- The certificate ------------------------------------------------------------------------------------------------
 
 
 def test_an_honest_certificate_says_who_made_the_tpm() -> None:
