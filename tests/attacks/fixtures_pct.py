@@ -4,24 +4,31 @@ A pytest plugin; a test module that wants it says ``pytest_plugins = ("attacks.f
 There are no assertions here, so that the module can be imported before pytest sees it (PYTEST_DONT_REWRITE).
 """
 
+import asyncio
 import base64
 import hashlib
 import io
 import json
 import secrets
 import shutil
+import socket
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 import yaml
 from cryptography import x509
 
 from attestd import clock
 from attestd.api import application
+from attestd.api.application import Application, transport
+from attestd.api.http import Receive, Scope, Send
 from attestd.changes.operators import parse_operators
 from attestd.protocol.codec import PROBLEM_JSON
 from attestd.services.policy import PolicySource
@@ -158,9 +165,100 @@ def second_verifier(world: World, **changed: Any) -> Iterator[World]:
     other = World(url, **{**fields, **changed})
     other.operators = world.operators
     other.offset_ms = world.offset_ms
-    with other.listening():
+    with on_stage(other):
         yield other
     other.verifier.store.close()
+
+
+# --- Serving ------------------------------------------------------------------------------------------------------------
+
+
+class Stage:
+    """A server that stays while verifiers come and go: starting and ending one for each test takes longer than the test.
+
+    The transport, the application and its life are the real ones; only the listening socket outlives them.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._application: Application | None = None
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        settings = transport(world.verifier)
+        settings.app = self
+        self._server = uvicorn.Server(settings)
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listener]}, daemon=True)
+        self._thread.start()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        while not self._server.started:
+            time.sleep(0.005)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a request to the verifier whose turn it is."""
+        if scope["type"] == "lifespan":
+            self._loop = asyncio.get_running_loop()
+            for kind in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{kind}.complete"})
+        elif self._application is not None:
+            await self._application(scope, receive, send)
+
+    @contextmanager
+    def playing(self, world: World) -> Iterator[World]:
+        """Serve a verifier, from its application's start-up to its shutdown."""
+        if self._loop is None:
+            raise RuntimeError("the stage is closed")
+        world.port = self._listener.getsockname()[1]
+        self._application = Application(world.verifier)
+        life = _Life(self._application)
+        asyncio.run_coroutine_threadsafe(life.begin(), self._loop).result(30)
+        try:
+            yield world
+        finally:
+            asyncio.run_coroutine_threadsafe(life.end(), self._loop).result(30)
+            self._application = None
+
+    def close(self) -> None:
+        """End the server."""
+        self._server.should_exit = True
+        self._thread.join(timeout=15)
+        self._listener.close()
+
+
+class _Life:
+    """The life of an application, as a server leads it (ASGI, lifespan)."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._told: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._said: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def begin(self) -> None:
+        self._task = asyncio.create_task(self._application({"type": "lifespan"}, self._told.get, self._said.put))
+        await self._told.put({"type": "lifespan.startup"})
+        await self._said.get()
+
+    async def end(self) -> None:
+        await self._told.put({"type": "lifespan.shutdown"})
+        await self._task
+
+
+_stages: list[Stage] = []
+
+
+@contextmanager
+def on_stage(world: World) -> Iterator[World]:
+    """Serve a verifier as `world.listening()` does, on a server that the test session keeps."""
+    stage = _stages.pop() if _stages else Stage(world)
+    with stage.playing(world):
+        yield world
+    _stages.append(stage)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def stages() -> Iterator[None]:
+    """Close the servers at the end of the session."""
+    yield
+    while _stages:
+        _stages.pop().close()
 
 
 # --- Secrets ------------------------------------------------------------------------------------------------------------
@@ -243,7 +341,7 @@ def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
 @pytest.fixture
 def fleet(sqlite_url: str, journal: io.StringIO) -> Iterator[World]:
     """A verifier on SQLite that listens."""
-    with World(sqlite_url).listening() as made:
+    with on_stage(World(sqlite_url)) as made:
         yield made
     made.verifier.store.close()
 
@@ -251,7 +349,7 @@ def fleet(sqlite_url: str, journal: io.StringIO) -> Iterator[World]:
 @pytest.fixture
 def fleet_on_both(database_url: str, journal: io.StringIO) -> Iterator[World]:
     """A verifier that listens, once on each database."""
-    with World(database_url).listening() as made:
+    with on_stage(World(database_url)) as made:
         yield made
     made.verifier.store.close()
 

@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 import pytest
 
-from attacks.fixtures_pct import credentials_of, refused, second_verifier, turned_away
+from attacks.fixtures_pct import credentials_of, on_stage, refused, second_verifier, turned_away
 from attestd.changes.inventory import InventoryEntry, inventory_document
 from attestd.lifecycle.table import Event
 from attestd.protocol.messages import Enrolled
@@ -59,7 +59,7 @@ def held(fleet: World) -> list[tuple[int, bytes, str]]:
 @pytest.fixture
 def small(sqlite_url: str, journal: object) -> Iterator[World]:
     """A verifier whose pool has three addresses."""
-    with World(sqlite_url, tunnel=THREE).listening() as made:
+    with on_stage(World(sqlite_url, tunnel=THREE)) as made:
         yield made
     made.verifier.store.close()
 
@@ -130,7 +130,7 @@ def test_c04_a_device_that_lost_its_trust_keeps_its_address_from_others(small: W
     assert small.enrol(first).vpn[0].addresses == given[0]
 
 
-@pytest.mark.attack("C04", reason="addresses-exhausted")
+@pytest.mark.attack("C04", reason="inventory-claimed")
 def test_c04_a_name_that_moves_to_another_device_is_not_had_by_two(fleet: World) -> None:
     first, second = SoftChip(fleet.now_s), SoftChip(fleet.now_s)
     fleet.golden(first)
@@ -141,7 +141,7 @@ def test_c04_a_name_that_moves_to_another_device_is_not_had_by_two(fleet: World)
         InventoryEntry(second.device_id, "gate-1", "harbour", PROFILE),
     ]
     fleet.change("inventory", "inventory", inventory_document(moved))
-    with turned_away("addresses-exhausted"):
+    with turned_away("inventory-claimed"):
         fleet.enrol(second)
     assert [row[2] for row in held(fleet)] == ["gate-1"]
     first.renew_keys()

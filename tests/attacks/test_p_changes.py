@@ -13,6 +13,7 @@ from attacks.fixtures_pct import (
     credentials_of,
     fresh_policy,
     is_trusted,
+    on_stage,
     problem_code,
     refused,
     second_verifier,
@@ -60,7 +61,7 @@ def two_of_three(sqlite_url: str, journal: object) -> Iterator[World]:
     made = World(sqlite_url, threshold=2)
     made.operators.append(Operator("carol"))
     object.__setattr__(made.verifier, "policy", fresh_policy(made, threshold=2))
-    with made.listening():
+    with on_stage(made):
         yield made
     made.verifier.store.close()
 
