@@ -22,6 +22,7 @@ from attacks.fixtures_pct import (
     a_token,
     announced,
     betrayed,
+    on_stage,
     private_bytes,
     secrets_of,
     spellings,
@@ -61,8 +62,8 @@ class Overheard(World):
 def overheard(sqlite_url: str, journal: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> Iterator[Overheard]:
     make = Challenger.activation_secret
 
-    with Overheard(sqlite_url).listening() as made:
-        assert isinstance(made, Overheard)
+    made = Overheard(sqlite_url)
+    with on_stage(made):
 
         def known(self: Challenger, nonce: bytes, request_digest: bytes) -> bytes:
             secret = make(self, nonce, request_digest)
