@@ -12,3 +12,13 @@ def now_ms() -> int:
 def random_bytes(count: int) -> bytes:
     """Return `count` unpredictable bytes."""
     return os.urandom(count)
+
+
+def monotonic() -> float:
+    """Return seconds since some moment: for durations, which no correction of the time changes."""
+    return time.monotonic()
+
+
+def thread_seconds() -> float:
+    """Return the processor time of this thread in seconds; what it waits for does not count."""
+    return time.thread_time()

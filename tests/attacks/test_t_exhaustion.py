@@ -1,25 +1,36 @@
 """Strangers, and single devices, who try to use up the verifier: its processor, its memory, its threads, its descriptors."""
 
+import asyncio
+import json
+import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from attestd.api.bodies import Bodies
+from attestd.api.workers import Workers
 from attestd.errors import Refused
-from attestd.protocol import codec
+from attestd.protocol import codec, limits
 from attestd.protocol.codec import MessageMalformed
 from attestd.protocol.limits import MAX_BODY, MAX_ITEMS, MAX_JSON_BODY
-from attestd.protocol.messages import Attested, AttestRequest
+from attestd.protocol.messages import Attested, AttestRequest, RuntimeList
 from attestd.protocol.reasons import Reason
-from attestd.services import publish, records, storing
+from attestd.services import attest, enrol, publish, records, storing
 from attestd.services.attest import attest_batch
+from attestd.services.context import Verifier
 from attestd.store.errors import StoreConflict, StoreUnavailable
 from attestd_agent.lab.firmware import BootImage
 from attestd_pki.crl import verify_crl
 from softchip import SoftChip
-from world import World, sqlite_world
+from tpm_structures import ima_entry
+from world import Problem, World, sqlite_world
 
 EVIL = BootImage().with_command_line("root=/dev/sda1 evil=1")
 
@@ -188,3 +199,211 @@ def test_t05_an_answer_that_cannot_be_made_fails_alone(verifier: World, monkeypa
     monkeypatch.setattr(records, "sign_result", sometimes)
     outcomes = attest_batch(verifier.verifier, [first.attest_request(nonce), second.attest_request(other)])
     assert [type(one) for one in outcomes] == [Refused, Attested]
+
+
+# --- Memory --------------------------------------------------------------------------------------------------------------
+
+HEAD = "POST /v1/attest HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/cbor\r\ncontent-length: {}\r\n\r\n"
+
+
+def hold_back(world: World, size: int) -> socket.socket:
+    """Send all of a body but its last byte."""
+    caller = socket.create_connection(("127.0.0.1", world.port), timeout=10)
+    caller.sendall(HEAD.format(size).encode() + bytes(size - 1))
+    return caller
+
+
+@pytest.mark.attack("T03", reason="message-timeout")
+def test_t03_bodies_that_are_held_back_make_room_for_one_that_comes(
+    verifier: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_BODIES_HELD", 1_000_000)
+    held = [hold_back(verifier, 400_000) for _ in range(6)]
+    whole = b"\xa1\x61x\x5a" + (600_000).to_bytes(4) + bytes(600_000)
+    answer = verifier.call("POST", "/v1/attest", whole, {"content-type": codec.CBOR})
+    assert json.loads(answer[2])["code"] == "message-malformed"  # it was read to its end
+    assert held[0].recv(65_536).startswith(b"HTTP/1.1 408 ")
+    for caller in held:
+        caller.close()
+
+
+@pytest.mark.attack("T03", reason="message-timeout")
+def test_t03_strangers_who_hold_bodies_back_fill_no_memory(verifier: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_BODIES_HELD", 8 * 2**20)
+    before = resident()
+    held = [hold_back(verifier, MAX_BODY) for _ in range(20)]
+    assert resident() - before < 100 * 2**20
+    for caller in held:
+        caller.close()
+
+
+def resident() -> int:
+    """Return the bytes of memory that this process, with the verifier in it, has now."""
+    return psutil.Process().memory_info().rss
+
+
+@pytest.mark.attack("T05", reason="server-busy")
+def test_t05_large_bodies_that_wait_for_their_answers_are_bounded_and_small_ones_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "MAX_BODIES_HELD", 100_000)
+
+    async def come() -> None:
+        bodies = Bodies()
+        async with asyncio.timeout(60) as patience:
+            with bodies.hold() as first:
+                first.grow(90_000, patience)
+                first.arrived()
+                with bodies.hold() as second, pytest.raises(Refused, match="server-busy"):
+                    second.grow(40_000, patience)
+                with bodies.hold() as small:
+                    small.grow(limits.MAX_ANONYMOUS_BODY, patience)
+            with bodies.hold() as third:  # what was held is free again, all of it
+                third.grow(100_000, patience)
+
+    asyncio.run(come())
+
+
+# --- A slow neighbour ----------------------------------------------------------------------------------------------------
+
+LONG = RuntimeList(0, ima_entry(b"/usr/bin/x") * (limits.LONG_PROOF // len(ima_entry(b"/usr/bin/x")) + 1))
+
+
+def long_proof(chip: SoftChip, nonce: bytes, **changes: Any) -> AttestRequest:
+    """Return an honest proof that brings a long runtime list, which its profile does not look at."""
+    return chip.attest_request(nonce, pcrs=chip.values(), runtime=LONG, **changes)
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """What is slow waits for this; opened after the test in any case."""
+    made = threading.Event()
+    yield made
+    made.set()
+
+
+@contextmanager
+def in_background(work: Callable[[], object]) -> Iterator[None]:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    time.sleep(0.2)
+    yield
+    thread.join(20)
+
+
+@pytest.mark.attack("T05")
+def test_t05_a_routine_proof_does_not_wait_behind_a_long_one(
+    verifier: World, monkeypatch: pytest.MonkeyPatch, gate: threading.Event
+) -> None:
+    (slow, first), (other, second) = enrolled(verifier, "slow"), enrolled(verifier, "other")
+    whole = attest.attest_batch
+
+    def gated(verifier: Verifier, requests: Sequence[AttestRequest]) -> list[Attested | Refused]:
+        if any(request.runtime for request in requests):
+            gate.wait(20)
+        return whole(verifier, requests)
+
+    monkeypatch.setattr(attest, "attest_batch", gated)
+    with in_background(lambda: verifier.attest(long_proof(slow, first))):
+        assert verifier.attest(other.attest_request(second)).state == "trusted"
+        assert not gate.is_set()
+        gate.set()
+
+
+@pytest.mark.attack("T05", reason="server-busy")
+def test_t05_a_device_whose_proof_took_long_waits_before_the_next_long_one(
+    verifier: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(limits, "TURN_PAUSE", 1e5)
+    (slow, first), (other, second) = enrolled(verifier, "slow"), enrolled(verifier, "other")
+    following = verifier.attest(long_proof(slow, first)).next.nonce
+    with pytest.raises(Problem) as refused:
+        verifier.attest(long_proof(slow, following))
+    assert refused.value.code == "server-busy"
+    assert int(refused.value.headers["retry-after"]) > 0
+    assert verifier.attest(long_proof(other, second)).state == "trusted"
+    assert verifier.attest(slow.attest_request(following)).state == "trusted"
+
+
+@pytest.mark.attack("T05", reason="quote-signature")
+def test_t05_a_stranger_takes_no_device_its_turn(verifier: World) -> None:
+    chip, nonce = enrolled(verifier, "gate")
+    signed = chip.attest_request(nonce).quote
+    forged = replace(signed, signature=signed.signature[:-8] + bytes(8))
+    for _ in range(5):
+        with pytest.raises(Problem, match="quote-signature"):
+            verifier.attest(long_proof(chip, nonce, quote=forged))
+    assert verifier.attest(long_proof(chip, nonce)).state == "trusted"
+
+
+# --- Queues ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.attack("T05", reason="server-busy")
+def test_t05_who_would_wait_too_long_is_told_to_come_back_and_a_place_is_free_when_work_is_done() -> None:
+    async def come() -> None:
+        workers = Workers("test", threads=1, most=2)
+        gate = threading.Event()
+        waiting = [asyncio.create_task(workers.run(gate.wait, 10)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Refused, match="server-busy"):
+            await workers.run(gate.is_set)
+        waiting[0].cancel()  # the caller went away; the thread is still at work
+        await asyncio.sleep(0)
+        with pytest.raises(Refused, match="server-busy"):
+            await workers.run(gate.is_set)
+        gate.set()
+        assert await waiting[1]
+        assert await workers.run(gate.is_set)
+        workers.close()
+
+    asyncio.run(come())
+
+
+@pytest.mark.attack("T05")
+def test_t05_what_is_public_and_a_first_message_do_not_wait_behind_proofs(
+    verifier: World, monkeypatch: pytest.MonkeyPatch, gate: threading.Event
+) -> None:
+    monkeypatch.setattr(enrol, "prove", lambda *_: gate.wait(20))
+    chip = SoftChip(verifier.now_s)
+    body = codec.encode(chip.request(), codec.CBOR)
+    whole = codec.encode(chip.proof(body, verifier.begin(body)), codec.CBOR)
+
+    def send() -> None:
+        verifier.call("POST", "/v1/enrol/proof", whole, {"content-type": codec.CBOR})
+
+    with ExitStack() as behind:
+        for _ in range(4):
+            behind.enter_context(
+                in_background(lambda: verifier.call("POST", "/v1/enrol/proof", whole, {"content-type": codec.CBOR}))
+            )
+        assert verifier.call("GET", "/v1/crl")[0] == 200
+        assert verifier.call("GET", "/v1/trust-anchor")[0] == 200
+        assert verifier.begin(body).challenges
+        assert not gate.is_set()
+        monkeypatch.undo()
+        gate.set()
+
+
+# --- A verifier that is not well -------------------------------------------------------------------------------------------
+
+
+def test_a_verifier_whose_sweep_fails_says_that_it_is_not_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_SWEEP_AGE", 1.5)
+    with sqlite_world(tmp_path) as world:
+        assert world.call("GET", "/v1/health")[0] == 200
+        with monkeypatch.context() as broken:
+            broken.setattr("attestd.api.application.expire_silent", _unavailable)
+            assert eventually(lambda: world.call("GET", "/v1/health")[0] == 503)
+        assert eventually(lambda: world.call("GET", "/v1/health")[0] == 200)
+        world.verifier.store.close()
+
+
+def eventually(holds: Callable[[], bool], *, seconds: float = 15.0) -> bool:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if holds():
+            return True
+        time.sleep(0.1)
+    return False

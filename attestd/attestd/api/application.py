@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 import uvicorn
 
-from attestd import journal
+from attestd import clock, journal
 from attestd.api.connection import BoundedProtocol
 from attestd.api.devices import DeviceRoutes
 from attestd.api.http import Receive, Scope, Send
@@ -38,7 +38,8 @@ class Application:
         journal.configure()
         self._verifier = verifier
         self._devices = DeviceRoutes(verifier)
-        self._others = application(verifier)
+        self._swept = clock.monotonic()
+        self._others = application(verifier, is_sweeping=self._is_sweeping)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or run for the life of the server."""
@@ -68,7 +69,12 @@ class Application:
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
 
+    def _is_sweeping(self) -> bool:
+        """Return whether time has passed for silent devices lately."""
+        return clock.monotonic() - self._swept < limits.MAX_SWEEP_AGE
+
     async def _sweep(self, executor: ThreadPoolExecutor) -> None:
+        self._swept = clock.monotonic()
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             try:
@@ -76,6 +82,7 @@ class Application:
             except Exception:  # noqa: BLE001 (a sweep that failed is tried again; one that ended would never expire anybody)
                 _log.exception("sweep failed")
             else:
+                self._swept = clock.monotonic()
                 for device_id in expired:
                     _log.info("expired", device=device_id)
 

@@ -29,7 +29,17 @@ class Batcher(Generic[Q, A]):
     request is tried alone, once: `work` must not do twice what it has done.
     """
 
-    def __init__(self, work: Callable[[Sequence[Q]], Sequence[A | Refused]], executor: Executor) -> None:
+    def __init__(
+        self,
+        work: Callable[[Sequence[Q]], Sequence[A | Refused]],
+        executor: Executor,
+        *,
+        batch: int | None = None,
+        waiting: int | None = None,
+    ) -> None:
+        """Take what is to be done and where; `batch` and `waiting` are bounds for work that takes longer than most."""
+        self._batch = batch
+        self._most = waiting
         self._work = work
         self._executor = executor
         self._waiting: list[tuple[Q, asyncio.Future[A]]] = []
@@ -37,7 +47,7 @@ class Batcher(Generic[Q, A]):
 
     async def submit(self, request: Q) -> A:
         """Return the answer to one request, after its batch was committed. Raises `Refused`."""
-        if len(self._waiting) >= MAX_WAITING:
+        if len(self._waiting) >= (self._most or MAX_WAITING):
             raise Refused(Reason.SERVER_BUSY, "too many requests wait", retry_after=10)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[A] = loop.create_future()
@@ -48,7 +58,8 @@ class Batcher(Generic[Q, A]):
         return await future
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+        most = self._batch or MAX_BATCH
+        batch, self._waiting = self._waiting[:most], self._waiting[most:]
         running = loop.run_in_executor(self._executor, self._run, [request for request, _ in batch])
         running.add_done_callback(lambda done: self._finish(loop, batch, done))
 

@@ -3,16 +3,19 @@
 What needs no database is refused before anything waits for one: form, size, server name, nonce.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import structlog
 
+from attestd import clock
 from attestd.api.batching import Batcher
+from attestd.api.bodies import Bodies, Body
 from attestd.api.http import Receive, Scope, Send, media_type, read_body, respond
 from attestd.api.problems import internal, problem
+from attestd.api.turns import Turns
+from attestd.api.workers import Workers
 from attestd.errors import Refused
 from attestd.protocol import codec, limits, messages
 from attestd.protocol.messages import Attested, AttestRequest, EnrolProof, EnrolRequest
@@ -34,11 +37,19 @@ class DeviceRoutes:
 
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="attest")
-        self._slow = ThreadPoolExecutor(2, thread_name_prefix="enrol")
+        self._bodies = Bodies()
+        self._turns = Turns()
+        self._executors = tuple(ThreadPoolExecutor(1, thread_name_prefix=name) for name in ("attest", "attest-long"))
+        routine, long = self._executors
         self._batcher: Batcher[AttestRequest, Attested] = Batcher(
-            lambda requests: attest.attest_batch(verifier, requests), self._executor
+            lambda requests: attest.attest_batch(verifier, requests), routine
         )
+        self._long: Batcher[AttestRequest, Attested] = Batcher(
+            self._attest_long, long, batch=1, waiting=limits.MAX_WAITING_LONG
+        )
+        self._challenges = Workers("challenge", threads=1, most=limits.MAX_WAITING_CHALLENGES)
+        self._enrolments = Workers("enrol", threads=2, most=limits.MAX_WAITING_ENROLMENTS)
+        self._public = Workers("public", threads=1, most=limits.MAX_WAITING_PUBLIC)
         self._routes: dict[str, tuple[str, Handler]] = {
             messages.PATH_ATTEST: ("POST", self._attest),
             messages.PATH_ENROL: ("POST", self._enrol),
@@ -53,8 +64,10 @@ class DeviceRoutes:
 
     def close(self) -> None:
         """End the worker threads after what they are doing."""
-        self._executor.shutdown(wait=True)
-        self._slow.shutdown(wait=True)
+        for executor in self._executors:
+            executor.shutdown(wait=True)
+        for workers in (self._challenges, self._enrolments, self._public):
+            workers.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever is refused becomes a problem document here and nowhere else."""
@@ -72,42 +85,63 @@ class DeviceRoutes:
             await respond(send, 200, body, kind)
 
     async def _attest(self, scope: Scope, receive: Receive) -> tuple[bytes, str]:
-        message, _, kind = await _message(AttestRequest, scope, receive, limits.MAX_BODY)
-        attest.check_nonce(self._verifier, message)
-        try:
-            answer = await self._batcher.submit(message)
-        except Refused as refused:
-            if refused.reason is not Reason.POLICY_UNAPPROVED:
-                raise
-            # A batch that began just before another thread learnt of a new change sees the chain without it, as after a
-            # roll-back. At a second look only a roll-back is still there.
-            answer = await self._batcher.submit(message)
+        with self._bodies.hold() as held:
+            message, _, kind = await _message(AttestRequest, scope, receive, limits.MAX_BODY, held)
+            attest.check_nonce(self._verifier, message)
+            batcher = self._batcher
+            if _is_long(message):
+                self._turns.check(message.device_id)
+                batcher = self._long
+            try:
+                answer = await batcher.submit(message)
+            except Refused as refused:
+                if refused.reason is not Reason.POLICY_UNAPPROVED:
+                    raise
+                # A batch that began just before another thread learnt of a new change sees the chain without it, as after
+                # a roll-back. At a second look only a roll-back is still there.
+                answer = await batcher.submit(message)
         return codec.encode(answer, kind), kind
+
+    def _attest_long(self, requests: Sequence[AttestRequest]) -> Sequence[Attested | Refused]:
+        """Handle one long proof, if it is still its device's turn."""
+        (request,) = requests
+        self._turns.check(request.device_id)
+        began = clock.thread_seconds()
+        try:
+            return attest.attest_batch(self._verifier, requests)
+        finally:
+            self._turns.took(request.device_id, clock.thread_seconds() - began)
 
     async def _enrol(self, scope: Scope, receive: Receive) -> tuple[bytes, str]:
         message, body, kind = await _message(EnrolRequest, scope, receive, limits.MAX_ANONYMOUS_BODY)
-        answer = await self._in_thread(enrol.challenge, self._verifier, message, body)
+        answer = await self._challenges.run(enrol.challenge, self._verifier, message, body)
         return codec.encode(answer, kind), kind
 
     async def _prove(self, scope: Scope, receive: Receive) -> tuple[bytes, str]:
-        message, _, kind = await _message(EnrolProof, scope, receive, limits.MAX_BODY)
-        answer = await self._in_thread(enrol.prove, self._verifier, message, kind)
+        with self._bodies.hold() as held:
+            message, _, kind = await _message(EnrolProof, scope, receive, limits.MAX_BODY, held)
+            answer = await self._enrolments.run(enrol.prove, self._verifier, message, kind)
         return codec.encode(answer, kind), kind
 
     async def _anchor(self, _scope: Scope, _receive: Receive) -> tuple[bytes, str]:
         return self._verifier.anchor_pem, PEM
 
     async def _crl(self, _scope: Scope, _receive: Receive) -> tuple[bytes, str]:
-        return await self._in_thread(publish.current_crl, self._verifier), PKIX_CRL
-
-    async def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._slow, work, *arguments)
+        return await self._public.run(publish.current_crl, self._verifier), PKIX_CRL
 
 
-async def _message(message: type[M], scope: Scope, receive: Receive, most: int) -> tuple[M, bytes, str]:
+def _is_long(request: AttestRequest) -> bool:
+    """Return whether routine proofs must not wait behind this one."""
+    brought = len(request.event_log or b"") + len(request.runtime.entries if request.runtime else b"")
+    return brought > limits.LONG_PROOF
+
+
+async def _message(
+    message: type[M], scope: Scope, receive: Receive, most: int, held: Body | None = None
+) -> tuple[M, bytes, str]:
     """Return (message, its bytes, media type). Raises `Refused`."""
     kind = media_type(scope)
-    body = await read_body(scope, receive, most=most)
+    body = await read_body(scope, receive, most=most, held=held)
     try:
         return codec.decode(message, body, kind), body, kind
     except codec.MessageMalformed as error:

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
+from attestd.api.bodies import Body
 from attestd.errors import Refused
 from attestd.protocol import codec, limits
 from attestd.protocol.reasons import Reason
@@ -33,34 +34,37 @@ def media_type(scope: Scope) -> str:
     return plain
 
 
-async def read_body(scope: Scope, receive: Receive, *, most: int) -> bytes:
-    """Return the whole body, of at most `most` bytes, within `MAX_BODY_SECONDS`.
+async def read_body(scope: Scope, receive: Receive, *, most: int, held: Body | None = None) -> bytes:
+    """Return the whole body, of at most `most` bytes, within `MAX_BODY_SECONDS`; `held` accounts for a large one.
 
-    Raises `Refused` (message-too-large before reading where the length is announced, message-timeout).
+    Raises `Refused` (message-too-large before reading where the length is announced, message-timeout, server-busy).
     """
     for name, value in scope["headers"]:
         if name == b"content-length" and (not value.isdigit() or len(value) > 12 or int(value) > most):
             raise Refused(Reason.MESSAGE_TOO_LARGE, f"{most} bytes at most")
-    loop = asyncio.get_running_loop()
-    until = loop.time() + limits.MAX_BODY_SECONDS
-    message = await _receive(receive, limits.MAX_BODY_SECONDS)
-    body: bytes = message.get("body", b"")
-    parts, size = [body], len(body)
-    while size <= most and message.get("more_body"):
-        message = await _receive(receive, until - loop.time())
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
+    try:
+        async with asyncio.timeout(limits.MAX_BODY_SECONDS) as patience:
+            message = await _receive(receive)
+            body: bytes = message.get("body", b"")
+            parts, size = [body], len(body)
+            while size <= most and message.get("more_body"):
+                message = await _receive(receive)
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if held is not None:
+                    held.grow(size, patience)
+            if held is not None and size > limits.MAX_ANONYMOUS_BODY:
+                held.grow(size, patience)
+                held.arrived()
+    except TimeoutError:
+        raise Refused(Reason.MESSAGE_TIMEOUT) from None
     if size > most:
         raise Refused(Reason.MESSAGE_TOO_LARGE, f"{most} bytes at most")
     return b"".join(parts) if len(parts) > 1 else body
 
 
-async def _receive(receive: Receive, seconds: float) -> MutableMapping[str, Any]:
-    try:
-        async with asyncio.timeout(max(seconds, 0)):
-            message = await receive()
-    except TimeoutError:
-        raise Refused(Reason.MESSAGE_TIMEOUT) from None
+async def _receive(receive: Receive) -> MutableMapping[str, Any]:
+    message = await receive()
     if message["type"] == "http.disconnect":
         raise Refused(Reason.MESSAGE_TIMEOUT, "the caller went away")
     return message

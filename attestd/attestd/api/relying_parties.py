@@ -1,5 +1,6 @@
 """The routes of relying parties: is this device trusted, since when, until when, and by which result?"""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import structlog
@@ -94,19 +95,22 @@ def keys(verifier: TheVerifier) -> dict[str, list[dict[str, str]]]:
 
 
 @router.get("/health")
-def health(verifier: TheVerifier) -> dict[str, str]:
-    """Say that the verifier answers and its database does."""
+def health(request: Request, verifier: TheVerifier) -> dict[str, str]:
+    """Say that the verifier answers, that its database does, and that silent devices are expired."""
     publish.check_database(verifier)
+    if not request.app.state.is_sweeping():
+        raise Refused(Reason.SERVER_BUSY, "the sweep has not succeeded lately")
     return {"status": "ok"}
 
 
-def application(verifier: Verifier) -> FastAPI:
-    """Return the application for everything but the devices' routes."""
+def application(verifier: Verifier, *, is_sweeping: Callable[[], bool]) -> FastAPI:
+    """Return the application for everything but the devices' routes; `is_sweeping` says whether silent devices are expired."""
     # No redirects: an address is right or there is nothing, and no Host header finds its way into an answer.
     made = FastAPI(
         title="attestd", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json", redirect_slashes=False
     )
     made.state.verifier = verifier
+    made.state.is_sweeping = is_sweeping
     made.include_router(router)
 
     def answer(refused: Refused) -> Response:
