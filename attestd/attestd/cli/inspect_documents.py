@@ -11,8 +11,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from attestd.inspection.corim import CorimReport
     from attestd.inspection.ear import EarReport
     from attestd.inspection.platform import PlatformReport
+    from attestd.inspection.rim import RimReport
 
 _SHOWN = 200
 
@@ -85,3 +87,42 @@ def _tier(value: int) -> str:
 def _text(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def show_rim(console: "Console", report: "RimReport") -> None:
+    """Show a reference manifest: its verdict, who signed, what it says of the platform, the files it lists."""
+    named = next((f"{tag.name} {tag.version or ''}".strip() for tag in report.tags if tag.name), "unnamed software")
+    verdict(console, "accepted" if report.accepted else "refused", f"reference manifest ({report.kind}): {named}")
+    judged(console, report.reasons, report.notes)
+    _signature(console, report.signature_valid, report.signer)
+    show_fields(console, report.fields)
+    for tag in report.tags:
+        heading(console, f"{tag.name or 'a tag'} {tag.version or ''}  {tag.identity}")
+        show_fields(console, [("entity", entity) for entity in tag.entities])
+        rows = [(one.path, one.size, ", ".join(one.hashes)) for one in tag.files]
+        show_table(console, ("file", "bytes", "hash"), rows, empty="It lists no files.")
+
+
+def show_corim(console: "Console", report: "CorimReport") -> None:
+    """Show a CoRIM: its verdict, who signed, and what its tags say of which environment."""
+    verdict(console, "accepted" if report.accepted else "refused", f"{report.kind} {report.identity}")
+    judged(console, report.reasons, report.notes)
+    _signature(console, report.signature_valid, report.signer)
+    show_fields(console, [("profile", report.profile), *(("entity", entity) for entity in report.entities)])
+    for one in report.comids:
+        heading(console, f"CoMID {one.identity}: {', '.join(f'{count} {name}' for name, count in one.triples)}")
+        show_table(
+            console, ("triple", "environment", "says"), one.statements, empty="Its triples are not shown one by one."
+        )
+    for tag in report.coswids:
+        heading(console, f"CoSWID {tag.name} {tag.version or ''}  {tag.identity}")
+        rows = [(file.path, file.size, ", ".join(file.hashes)) for file in tag.files]
+        show_table(console, ("file", "bytes", "hash"), rows, empty="It lists no files.")
+
+
+def _signature(console: "Console", valid: bool | None, signer: str | None) -> None:
+    if valid is not None:
+        text = f"{'✓' if valid else '✗'} signature by {signer or 'a key without a name'}"
+        show_line(console, text, style="green" if valid else "red")
+    elif signer is not None:
+        show_line(console, f"· says to be signed by {signer}", style="dim")

@@ -43,6 +43,20 @@ def read_cbor(data: bytes) -> Any:
     return value
 
 
+def read_cbor_sequence(data: bytes) -> list[Any]:
+    """Return the items that fill `data` one after the other (RFC 8742). *Raises* as `read_cbor`."""
+    if len(data) > INSPECTED_DOCUMENT:
+        raise InspectionRefused("cbor-size", f"a CBOR sequence of {len(data)} bytes")
+    reader = _Reader(data)
+    found = []
+    while reader.position < len(data):
+        value = reader.item(0)
+        if value is _BREAK:
+            raise _malformed("an end where an item should be")
+        found.append(value)
+    return found
+
+
 def _malformed(message: str) -> InspectionRefused:
     return InspectionRefused("cbor-malformed", f"not CBOR that can be read: {message}")
 

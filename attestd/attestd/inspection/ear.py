@@ -136,8 +136,9 @@ def _token(text: bytes, key: bytes | None, *, at: int) -> EarReport:
 
 
 def _signed_by(text: bytes, key: bytes, algorithm: str) -> bool:
+    members = read_object(key, most=INSPECTED_DOCUMENT, what="the key")
     try:
-        jwk = jwt.PyJWK.from_dict(read_object(key, most=INSPECTED_DOCUMENT, what="the key"), algorithm=algorithm)
+        jwk = jwt.PyJWK.from_dict(members, algorithm=algorithm)
         jwt.PyJWS(algorithms=[algorithm]).decode(text, jwk.key, algorithms=[algorithm])
     except (jwt.PyJWTError, ValueError, TypeError):
         return False

@@ -17,6 +17,8 @@ COMMANDS = {
     "certify": "json-size",
     "platform": "platform-size",
     "ear": "ear-size",
+    "rim": "rim-size",
+    "corim": "corim-size",
 }
 
 

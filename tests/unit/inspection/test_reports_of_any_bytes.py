@@ -7,16 +7,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attestd.inspection.certificates import NOBODY, inspect_certificate, inspect_ek, read_bundle
+from attestd.inspection.corim import inspect_corim
 from attestd.inspection.difference import read_boot
 from attestd.inspection.ear import inspect_ear
 from attestd.inspection.evidence import NEEDED, OPTIONAL, inspect_evidence
 from attestd.inspection.platform import inspect_platform
 from attestd.inspection.registers import read_registers
+from attestd.inspection.rim import inspect_rim
 from attestd.inspection.runtime import inspect_ima
 from attestd.inspection.statements import inspect_certify, inspect_quote
 from inspecting import refusal_of
 from tpm_structures import ima_entry
 
+USWID = b"SBOM" + bytes.fromhex("d6ba2eaca3e67a52aaee3baf021800")
 AT = 1_795_350_000
 BUILDERS = {
     "quote": lambda data: inspect_quote(data).document(),
@@ -28,6 +31,10 @@ BUILDERS = {
     "bundle": lambda data: read_bundle([data]),
     "registers": read_registers,
     "platform": lambda data: inspect_platform(data, NOBODY, at=AT).document(),
+    "rim": lambda data: inspect_rim(data, NOBODY, at=AT).document(),
+    "swid": lambda data: inspect_rim(b"<SoftwareIdentity><Payload>" + data, None, at=AT).document(),
+    "uswid": lambda data: inspect_rim(USWID + data, None, at=AT).document(),
+    "corim": lambda data: inspect_corim(data, data, at=AT).document(),
     "ear": lambda data: inspect_ear(data, data, at=AT).document(),
 }
 SEEDS = [
