@@ -71,7 +71,7 @@ class Fleet:
         """Prove a known machine after a boot. Returns an answer or a `Refused`."""
         with self.serving() as verifier:
             nonce = verifier.challenger.attest_nonce(
-                chip.device_id, random=verifier.random(16), expires_ms=verifier.now() + 60_000
+                chip.device_id, random=verifier.random(16), issued_ms=verifier.now(), expires_ms=verifier.now() + 60_000
             )
             (outcome,) = attest.attest_batch(verifier, [chip.whole_attest_request(nonce)])
         return outcome

@@ -208,7 +208,9 @@ def _areas() -> tuple[bytes, bytes, bytes]:
 def _challenge(
     challenger: Challenger, ek: Public, ak: Public, request_digest: bytes
 ) -> tuple[messages.EnrolChallenge, bytes]:
-    nonce = challenger.enrol_nonce(request_digest, random=seed("nonce 0")[:16], expires_ms=SENT_MS + 120_000)
+    nonce = challenger.enrol_nonce(
+        request_digest, random=seed("nonce 0")[:16], issued_ms=SENT_MS, expires_ms=SENT_MS + 120_000
+    )
     secret = challenger.activation_secret(nonce, request_digest)
     blob, encrypted = make_credential(ek, ak.name, secret, seed=seed("unused"), ephemeral=key("ephemeral key"))
     return (
@@ -278,10 +280,13 @@ def _qualified_name(public: Public) -> bytes:
 
 
 def _next(challenger: Challenger, device_id: str, count: int) -> messages.Next:
+    """Return what the answer number `count` says of the proof after it: an answer a minute, the first one at once."""
+    issued = SENT_MS + (count - 1) * 60_000
+    deadline = SENT_MS + max(0, count - 2) * 60_000 + 300_000  # counted from the nonce of the proof before
     nonce = challenger.attest_nonce(
-        device_id, random=seed(f"nonce {count}")[:16], expires_ms=SENT_MS + count * 60_000 + 300_000
+        device_id, random=seed(f"nonce {count}")[:16], issued_ms=issued, expires_ms=deadline
     )
-    return messages.Next(nonce, interval=60, deadline=300)
+    return messages.Next(nonce, interval=60, deadline=(deadline - issued) // 1000)
 
 
 def _enrolled(

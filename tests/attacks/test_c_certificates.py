@@ -374,7 +374,9 @@ def test_c03_a_device_whose_trust_has_ended_is_not_renewed(
     fleet, gate, enrolled = due
     end(fleet, gate, enrolled)
     held = credentials_of(fleet, gate)
-    fresh = fleet.verifier.challenger.attest_nonce(gate.device_id, random=bytes(16), expires_ms=fleet.now() + 60_000)
+    fresh = fleet.verifier.challenger.attest_nonce(
+        gate.device_id, random=bytes(16), issued_ms=fleet.now(), expires_ms=fleet.now() + 60_000
+    )
     with refused(fleet, code):
         fleet.attest(gate.whole_attest_request(fresh))
     assert credentials_of(fleet, gate) == held

@@ -3,6 +3,7 @@
 import json
 import time
 
+import jwt
 import pytest
 import yaml
 
@@ -17,11 +18,13 @@ from attacks.fixtures_pct import (
     serial,
     state_of,
     turned_away,
+    unchanged,
 )
 from attestd.appraisal.pattern import glob_matches
 from attestd.changes.rules import AdmissionRule, rules_document
-from attestd.protocol import limits
+from attestd.protocol import codec, limits
 from attestd_agent.lab.firmware import BootImage
+from exchanges import nonce_in
 from softchip import SoftChip
 from world import Problem, World, golden_profile
 
@@ -124,7 +127,9 @@ def test_p05_a_device_that_failed_and_fell_silent_comes_back_by_an_enrolment_alo
         fleet.attest(gate.whole_attest_request(nonce))
     fleet.pass_time(silence)
     gate.boot(BootImage())
-    fresh = fleet.verifier.challenger.attest_nonce(gate.device_id, random=bytes(16), expires_ms=fleet.now() + 60_000)
+    fresh = fleet.verifier.challenger.attest_nonce(
+        gate.device_id, random=bytes(16), issued_ms=fleet.now(), expires_ms=fleet.now() + 60_000
+    )
     with refused(fleet, "enrolment-needed"):
         fleet.attest(gate.whole_attest_request(fresh))
     assert not is_trusted(fleet, gate)
@@ -141,7 +146,9 @@ def test_p05_the_deadline_ends_trust_also_where_nothing_sweeps(no_sweep: None, f
     fleet.pass_time(1)
     assert not is_trusted(fleet, gate)
     assert state_of(fleet, gate) == "trusted", "what the record says, for want of a sweep"
-    fresh = fleet.verifier.challenger.attest_nonce(gate.device_id, random=bytes(16), expires_ms=fleet.now() + 60_000)
+    fresh = fleet.verifier.challenger.attest_nonce(
+        gate.device_id, random=bytes(16), issued_ms=fleet.now(), expires_ms=fleet.now() + 60_000
+    )
     with refused(fleet, "nonce-expired"):
         fleet.attest(gate.attest_request(nonce))
     with refused(fleet, "enrolment-needed"):
@@ -150,10 +157,77 @@ def test_p05_the_deadline_ends_trust_also_where_nothing_sweeps(no_sweep: None, f
 
 def test_p05_a_proof_just_in_time_keeps_trust(no_sweep: None, fleet: World, gate: SoftChip) -> None:
     nonce = fleet.enrol(gate).next.nonce
-    fleet.pass_time(298)
-    assert fleet.attest(gate.attest_request(nonce)).state == "trusted"
-    fleet.pass_time(298)
+    fleet.pass_time(290)
+    late = fleet.attest(gate.attest_request(nonce))
+    assert (late.state, late.next.deadline < 10) == ("trusted", True)
+    assert fleet.attest(gate.attest_request(late.next.nonce)).state == "trusted"
+    fleet.pass_time(290)
     assert is_trusted(fleet, gate)
+
+
+@pytest.mark.attack("P05", reason="nonce-expired")
+def test_p05_a_quote_made_ahead_keeps_trust_no_longer_than_from_its_nonce_on(
+    no_sweep: None, fleet: World, gate: SoftChip
+) -> None:
+    """The quote is made the moment the nonce arrives, the boot is changed, the quote is sent as late as possible."""
+    enrolled = fleet.enrol(gate)
+    ahead = gate.attest_request(enrolled.next.nonce)
+    gate.boot(EVIL)
+    fleet.pass_time(290)
+    told = fleet.attest(ahead)
+    assert (told.state, told.next.deadline < 10, told.next.interval < 6) == ("trusted", True, True)
+    claims = jwt.decode(told.result, options={"verify_signature": False})
+    assert claims["exp"] - claims["iat"] <= 10
+    fleet.pass_time(10)
+    assert not is_trusted(fleet, gate)
+    with refused(fleet, "nonce-expired"):
+        fleet.attest(gate.attest_request(told.next.nonce))
+
+
+@pytest.mark.attack("P05", reason="nonce-expired")
+def test_p05_an_enrolment_that_was_quoted_long_ago_is_refused(fleet: World) -> None:
+    chip = SoftChip(fleet.now_s)
+    fleet.announce(chip)
+    fleet.golden(chip, interval=5, deadline=30)
+    body = codec.encode(chip.request(), codec.CBOR)
+    ahead = chip.proof(body, fleet.begin(body))
+    fleet.pass_time(20)
+    told = fleet.prove(ahead)
+    assert told.next.deadline <= 10
+    chip.renew_keys()
+    body = codec.encode(chip.request(), codec.CBOR)
+    ahead = chip.proof(body, fleet.begin(body))
+    fleet.pass_time(30)
+    with refused(fleet, "nonce-expired"):
+        fleet.prove(ahead)
+
+
+@pytest.mark.attack("P05", reason="nonce-expired")
+def test_p05_a_nonce_that_is_older_than_the_new_deadline_is_replaced_and_not_held_against_the_device(
+    no_sweep: None, fleet: World, gate: SoftChip
+) -> None:
+    nonce = fleet.enrol(gate).next.nonce
+    fleet.golden(SoftChip(fleet.now_s), version=2, interval=5, deadline=30)
+    fleet.change("profile-retire", "edge", b'{"profile":"edge","versions":[1]}')
+    fleet.pass_time(60)
+    with unchanged(fleet), pytest.raises(Problem) as expired:
+        fleet.attest(gate.attest_request(nonce))
+    assert expired.value.code == "nonce-expired"
+    fresh = nonce_in(expired.value)
+    told = fleet.attest(gate.attest_request(fresh))
+    assert (told.state, told.next.deadline, told.next.interval) == ("trusted", 29, 5)
+
+
+def test_a_device_whose_profile_leaves_no_slack_is_asked_to_come_sooner(fleet: World) -> None:
+    chip = SoftChip(fleet.now_s)
+    fleet.announce(chip)
+    fleet.golden(chip, interval=60, deadline=60)
+    following = fleet.enrol(chip).next
+    for _ in range(8):
+        fleet.pass_time(following.interval)
+        following = fleet.attest(chip.attest_request(following.nonce)).next
+        assert 2 * following.interval <= following.deadline
+        assert following.interval >= 10
 
 
 @pytest.mark.attack("P05", reason="evidence-refused")

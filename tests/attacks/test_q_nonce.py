@@ -102,21 +102,22 @@ def bent_nonces(nonce: bytes, of_another: bytes) -> dict[str, bytes]:
     later = (int.from_bytes(nonce[16:24], "big") + 86_400_000).to_bytes(8, "big")
     return {
         "of another": of_another,
-        "zeros behind it": nonce + bytes(24),
+        "zeros behind it": nonce + bytes(16),
         "zeros before it": bytes(8) + nonce,
         "the random part": nonce[:16],
-        "without its seal": nonce[:24],
+        "without its seal": nonce[:32],
         "cut by one byte": nonce[:-1],
-        "all zero": bytes(40),
-        "our own": bytes(range(40)),
+        "all zero": bytes(48),
+        "our own": bytes(range(48)),
         "a later end": nonce[:16] + later + nonce[24:],
+        "a later issue": nonce[:24] + later + nonce[32:],
         "other randomness": bytes(16) + nonce[16:],
-        "an empty seal": nonce[:24] + bytes(16),
-        "the seal of another": nonce[:24] + of_another[24:],
+        "an empty seal": nonce[:32] + bytes(16),
+        "the seal of another": nonce[:32] + of_another[32:],
     }
 
 
-BENT = tuple(bent_nonces(bytes(40), bytes(40)))
+BENT = tuple(bent_nonces(bytes(48), bytes(48)))
 
 
 @pytest.mark.parametrize("kind", BENT)
@@ -201,7 +202,9 @@ def test_q06_enrolment_over_an_expired_nonce_is_refused(enrolment: Enrolment) ->
 def test_q06_routine_proof_over_an_expired_nonce_is_refused(world: World, chip: ChipFactory) -> None:
     routine = Attestation(world, chip())
     old = routine.nonce
-    world.pass_time(200)
+    world.pass_time(150)
+    routine.send()
+    world.pass_time(50)
     fresh = routine.send().next.nonce
     world.pass_time(101)
     request = routine.chip.attest_request(old)

@@ -23,7 +23,7 @@ from attestd.evidence.quote import (
 )
 from attestd.lifecycle.table import MEANINGS, Event, State, move
 from attestd.protocol.binding import Purpose, qualifying_data
-from attestd.protocol.messages import PATH_ATTEST, Attested, AttestRequest, Next
+from attestd.protocol.messages import PATH_ATTEST, Attested, AttestRequest
 from attestd.protocol.reasons import Reason
 from attestd.services import records
 from attestd.services.context import Verifier
@@ -132,7 +132,14 @@ def _judge(
 
 
 _REPEATABLE = frozenset(
-    {Reason.LOG_NEEDED, Reason.PCR_VALUES_NEEDED, Reason.RUNTIME_NEEDED, Reason.TPM_RESET_UNANNOUNCED}
+    {
+        Reason.NONCE_EXPIRED,
+        Reason.LOG_NEEDED,
+        Reason.PCR_VALUES_NEEDED,
+        Reason.QUOTE_PCR_DIGEST,
+        Reason.RUNTIME_NEEDED,
+        Reason.TPM_RESET_UNANNOUNCED,
+    }
 )
 
 
@@ -191,7 +198,10 @@ def _appraise(
         raise Refused(Reason.RUNTIME_NEEDED, "another active profile has to see the whole list")
     event = _EVENTS[judgement.result.tier] if isinstance(admission, Admission) else Event.WITHDRAWN
     before = State(row.state)
-    return Judged(request, row, proved, judgement, before, move(before, event), event, now)
+    after = move(before, event)
+    if MEANINGS[after].keeps:
+        records.check_in_time(records.deadline_of(judgement, request.nonce), now=now)
+    return Judged(request, row, proved, judgement, before, after, event, now)
 
 
 _EVENTS = {
@@ -223,13 +233,12 @@ def _answer(verifier: Verifier, outcome: Stored | Refused) -> Attested | Refused
     if not MEANINGS[judged.after].keeps:
         reason = Reason.INVENTORY_WITHDRAWN if judged.event is Event.WITHDRAWN else Reason.EVIDENCE_REFUSED
         return Refused(reason, judged.after.value, findings=findings)
-    interval, deadline = records.timing_of(judged.judgement)
+    nonce, now = judged.request.nonce, judged.now
+    deadline = records.deadline_of(judged.judgement, nonce)
     return Attested(
         state=judged.after.value,
-        result=records.sign_result(verifier, judged.judgement, nonce=judged.request.nonce, now=judged.now),
-        next=Next(
-            records.next_nonce(verifier, judged.row.device_id, deadline=deadline, now=judged.now), interval, deadline
-        ),
+        result=records.sign_result(verifier, judged.judgement, nonce=nonce, deadline=deadline, now=now),
+        next=records.following(verifier, judged.row.device_id, judged.judgement, deadline=deadline, now=now),
         changed=_changes(judged),
         findings=findings,
         certificate_chain=outcome.chain,
@@ -253,4 +262,4 @@ def _changes(judged: Judged) -> tuple[str, ...]:
 
 
 def _fresh_nonce(verifier: Verifier, device_id: str, now: int) -> bytes:
-    return records.next_nonce(verifier, device_id, deadline=records.DEFAULT_DEADLINE, now=now)
+    return records.new_nonce(verifier, device_id, now=now, expires_ms=now + records.DEFAULT_DEADLINE * 1000)

@@ -29,7 +29,6 @@ from attestd.protocol.messages import (
     Enrolled,
     EnrolProof,
     EnrolRequest,
-    Next,
     QuoteRequest,
 )
 from attestd.protocol.reasons import Reason
@@ -68,7 +67,7 @@ def challenge(verifier: Verifier, request: EnrolRequest, body: bytes) -> EnrolCh
     _identify(verifier, applicant, now)
     digest = hashlib.sha256(body).digest()
     expires_ms = now + limits.ENROLMENT_NONCE_SECONDS * 1000
-    nonce = verifier.challenger.enrol_nonce(digest, random=verifier.random(16), expires_ms=expires_ms)
+    nonce = verifier.challenger.enrol_nonce(digest, random=verifier.random(16), issued_ms=now, expires_ms=expires_ms)
     secret = verifier.challenger.activation_secret(nonce, digest)
     seed = verifier.random(DIGEST_SIZES[applicant.ek.public.name_algorithm])
     try:
@@ -189,6 +188,11 @@ class _Enrolment:
     def device_id(self) -> str:
         return self.applicant.ek.device_id
 
+    @property
+    def nonce(self) -> bytes:
+        """The nonce of the challenge, which `_check_activations` has checked."""
+        return self.proof.activations[0].nonce
+
     def decide(self) -> Enrolled:
         """Return the answer after the commit, or raise the refusal after the commit that records it."""
         try:
@@ -267,8 +271,10 @@ class _Enrolment:
     ) -> State:
         before = State(known.state.state) if known else None
         after = move(before, event)
-        _, deadline = records.timing_of(judged)
         keeps = MEANINGS[after].keeps
+        deadline = records.deadline_of(judged, self.nonce) if keeps else None
+        if deadline is not None:
+            records.check_in_time(deadline, now=self.now)
         held = known.device if known and keeps and event is not Event.ENROLLED else None
         devices.upsert_enrolment(
             connection,
@@ -279,7 +285,7 @@ class _Enrolment:
                 judged,
                 state=after,
                 since=known.state.since if known and before is after else self.now,
-                deadline=self.now + deadline * 1000 if keeps else None,
+                deadline=deadline,
                 now=self.now,
             ),
             records.evidence_record(self.device_id, self.proved, judged),
@@ -300,7 +306,7 @@ class _Enrolment:
             state=after,
             kind="enrol",
             signed=self.proof.quote,
-            nonce=self.proof.activations[0].nonce,
+            nonce=self.nonce,
             now=self.now,
         )
         log.append_attestation(connection, row)
@@ -343,14 +349,13 @@ class _Enrolment:
         subject = self.subject()
         chain = issue_certificate(self.verifier, connection, judged.result, subject=subject, now=self.now)
         vpn = issue_vpn(self.verifier, connection, subject, name=admission.name or self.device_id, now=self.now)
-        interval, deadline = records.timing_of(judged)
-        nonce = records.next_nonce(self.verifier, self.device_id, deadline=deadline, now=self.now)
+        deadline = records.deadline_of(judged, self.nonce)
         return Enrolled(
             device_id=self.device_id,
             state=State.TRUSTED.value,
-            result=records.sign_result(self.verifier, judged, nonce=self.proof.activations[0].nonce, now=self.now),
+            result=records.sign_result(self.verifier, judged, nonce=self.nonce, deadline=deadline, now=self.now),
             certificate_chain=chain,
-            next=Next(nonce, interval, deadline),
+            next=records.following(self.verifier, self.device_id, judged, deadline=deadline, now=self.now),
             vpn=vpn,
         )
 

@@ -13,9 +13,10 @@ from attestd.appraisal.policy import Tier
 from attestd.appraisal.result import FindingDetail
 from attestd.changes.book import PolicyBook
 from attestd.errors import Refused
+from attestd.evidence.challenge import issued_at
 from attestd.evidence.prove import ProvedEvidence
 from attestd.lifecycle.table import Event, State
-from attestd.protocol.messages import SignedAttest
+from attestd.protocol.messages import Next, SignedAttest
 from attestd.protocol.reasons import Reason
 from attestd.services.context import Verifier
 from attestd.services.judge import Judgement
@@ -40,9 +41,36 @@ def timing_of(judged: Judgement | None) -> tuple[int, int]:
     return judged.profile.interval, judged.profile.deadline
 
 
-def next_nonce(verifier: Verifier, device_id: str, *, deadline: int, now: int) -> bytes:
-    """Return the nonce of the device's next proof, good for as long as its trust would last without one."""
-    return verifier.challenger.attest_nonce(device_id, random=verifier.random(16), expires_ms=now + deadline * 1000)
+def deadline_of(judged: Judgement | None, nonce: bytes) -> int:
+    """Return until when trust lasts without another proof, in milliseconds since the epoch.
+
+    Counted from when the nonce of this proof was issued, not from now: nobody knows how long after that the quote was made.
+    """
+    return issued_at(nonce) + timing_of(judged)[1] * 1000
+
+
+def check_in_time(deadline: int, *, now: int) -> None:
+    """Refuse a proof that would continue trust for less than a second: its nonce is too old for the profile of today.
+
+    *Raises* Refused (nonce-expired).
+    """
+    if deadline - now < 1000:
+        raise Refused(Reason.NONCE_EXPIRED, "issued longer ago than the profile's deadline allows")
+
+
+def following(verifier: Verifier, device_id: str, judged: Judgement, *, deadline: int, now: int) -> Next:
+    """Return when and over which nonce to prove again: at the latest when half of the time until the deadline has passed.
+
+    The nonce is good until the deadline. Assumes `check_in_time`.
+    """
+    left = (deadline - now) // 1000
+    nonce = new_nonce(verifier, device_id, now=now, expires_ms=deadline)
+    return Next(nonce, max(1, min(timing_of(judged)[0], left // 2)), left)
+
+
+def new_nonce(verifier: Verifier, device_id: str, *, now: int, expires_ms: int) -> bytes:
+    """Return a nonce for a device's proof."""
+    return verifier.challenger.attest_nonce(device_id, random=verifier.random(16), issued_ms=now, expires_ms=expires_ms)
 
 
 def state_record(
@@ -202,11 +230,10 @@ def record_refusal(verifier: Verifier, device_id: str, refused: Refused, *, rout
     verifier.refusals.put(key, now)
 
 
-def sign_result(verifier: Verifier, judged: Judgement, *, nonce: bytes, now: int) -> str:
+def sign_result(verifier: Verifier, judged: Judgement, *, nonce: bytes, deadline: int, now: int) -> str:
     """Return the attestation result as a signed EAR that ends with the device's deadline; `nonce` is the proof's."""
-    claims = ear_claims(
-        judged.result, now=now // 1000, lifetime=timing_of(judged)[1], verifier=verifier.identity, nonce=nonce
-    )
+    lifetime = deadline // 1000 - now // 1000
+    claims = ear_claims(judged.result, now=now // 1000, lifetime=lifetime, verifier=verifier.identity, nonce=nonce)
     return sign_ear(claims, verifier.result_key)
 
 

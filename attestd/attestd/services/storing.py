@@ -159,7 +159,7 @@ def _renewal_due(verifier: Verifier, judged: Judged) -> bool:
 def _deadline(judged: Judged) -> int | None:
     if not MEANINGS[judged.after].keeps:
         return None
-    return judged.now + records.timing_of(judged.judgement)[1] * 1000
+    return records.deadline_of(judged.judgement, judged.request.nonce)
 
 
 def _update(judged: Judged) -> RoutineUpdate:

@@ -3,7 +3,7 @@
 import pytest
 
 from attestd.errors import Refused
-from attestd.evidence.challenge import NONCE_BYTES, RANDOM_BYTES, Challenger
+from attestd.evidence.challenge import NONCE_BYTES, RANDOM_BYTES, Challenger, issued_at
 from attestd.protocol import limits
 from attestd.protocol.reasons import Reason
 
@@ -15,11 +15,11 @@ RANDOM = bytes(range(100, 116))
 
 
 def enrol_nonce(challenger: Challenger = CHALLENGER, *, random: bytes = RANDOM, expires: int = NOW + 1000) -> bytes:
-    return challenger.enrol_nonce(DIGEST, random=random, expires_ms=expires)
+    return challenger.enrol_nonce(DIGEST, random=random, issued_ms=NOW - 5, expires_ms=expires)
 
 
 def attest_nonce(device: str = "device", *, expires: int = NOW + 1000) -> bytes:
-    return CHALLENGER.attest_nonce(device, random=RANDOM, expires_ms=expires)
+    return CHALLENGER.attest_nonce(device, random=RANDOM, issued_ms=NOW - 5, expires_ms=expires)
 
 
 def refusal(nonce: bytes, *, digest: bytes = DIGEST, now: int = NOW, challenger: Challenger = CHALLENGER) -> Reason:
@@ -48,6 +48,16 @@ def test_nonce_has_the_form_that_the_protocol_allows_and_128_random_bits() -> No
     assert RANDOM_BYTES * 8 >= 128
 
 
+@pytest.mark.parametrize("nonce", [enrol_nonce(), attest_nonce()])
+def test_nonce_says_when_it_was_issued(nonce: bytes) -> None:
+    assert issued_at(nonce) == NOW - 5
+
+
+@pytest.mark.parametrize("other", [b"", bytes(40), bytes(49)])
+def test_what_is_no_nonce_was_issued_before_all_time(other: bytes) -> None:
+    assert issued_at(other) == 0
+
+
 @pytest.mark.parametrize("early", [1, 1000])
 def test_nonce_is_good_until_the_millisecond_at_which_it_ends(early: int) -> None:
     CHALLENGER.check_enrol_nonce(enrol_nonce(expires=NOW + early), request_digest=DIGEST, now_ms=NOW)
@@ -73,7 +83,7 @@ def test_q06_nonce_of_a_challenger_with_another_key_is_refused() -> None:
 
 
 def test_q06_nonce_for_an_enrolment_is_none_for_a_proof_even_where_the_scope_is_spelled_alike() -> None:
-    nonce = CHALLENGER.enrol_nonce(b"device", random=RANDOM, expires_ms=NOW + 1000)
+    nonce = CHALLENGER.enrol_nonce(b"device", random=RANDOM, issued_ms=NOW, expires_ms=NOW + 1000)
     with pytest.raises(Refused) as refused:
         CHALLENGER.check_attest_nonce(nonce, device_id="device", now_ms=NOW)
     assert refused.value.reason is Reason.NONCE_INVALID
@@ -81,7 +91,7 @@ def test_q06_nonce_for_an_enrolment_is_none_for_a_proof_even_where_the_scope_is_
 
 def test_q06_border_between_scope_and_nonce_cannot_be_moved() -> None:
     """What is sealed is a concatenation: a longer device id must not eat into the random part."""
-    nonce = CHALLENGER.attest_nonce("device", random=b"x" + RANDOM[1:], expires_ms=NOW + 1000)
+    nonce = CHALLENGER.attest_nonce("device", random=b"x" + RANDOM[1:], issued_ms=NOW, expires_ms=NOW + 1000)
     with pytest.raises(Refused) as refused:
         CHALLENGER.check_attest_nonce(nonce[1:] + b"\0", device_id="devicex", now_ms=NOW)
     assert refused.value.reason is Reason.NONCE_INVALID
@@ -125,7 +135,7 @@ def test_k07_activation_secret_is_of_one_nonce_and_one_request() -> None:
 
 def test_k07_activation_secret_is_no_part_of_what_is_sent() -> None:
     nonce = enrol_nonce()
-    assert CHALLENGER.activation_secret(nonce, DIGEST)[:16] != nonce[24:]
+    assert CHALLENGER.activation_secret(nonce, DIGEST)[:16] != nonce[32:]
 
 
 def test_c06_challenger_does_not_show_its_key() -> None:
