@@ -8,6 +8,7 @@ import pytest
 from attestd.appraisal.learn import learn
 from attestd.cli.inspect_files import files_of
 from attestd.inspection.evidence import prove_files
+from attestd.tpm.eventlog import parse_event_log
 from inspecting import inspect, shown
 from testdata import TESTDATA, needs_testdata
 
@@ -100,6 +101,20 @@ def test_e04_another_boots_log_does_not_explain_the_registers(tmp_path):
     code, document = inspect("evidence", altered(tmp_path, "eventlog.bin", lambda _: other))
 
     assert (code, {reason["pcr"] for reason in document["reasons"]}) == (1, {4, 9, 11})
+
+
+def test_e04_an_event_that_was_added_to_the_log_is_named(tmp_path):
+    def doubled(data: bytes) -> bytes:
+        # The last event, once more: the log is longer than what the quote explains.
+        last = parse_event_log(data).events[-1]
+        size = 12 + 2 + 32 + 4 + len(last.data)
+        return data + data[-size:]
+
+    _, document = inspect("evidence", altered(tmp_path, "eventlog.bin", doubled))
+
+    (reason,) = (reason for reason in document["reasons"] if reason["code"] == "log-unexplained")
+    assert (reason["pcr"], reason["event"]) == (5, 36)
+    assert "never reached" in reason["text"]
 
 
 def test_k06_an_endorsement_key_without_its_anchor_is_refused_where_anchors_are_given():

@@ -5,7 +5,7 @@ the quote, so nothing here says that evidence is fresh. Without a profile nothin
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from attestd.appraisal.appraise import appraise
@@ -22,6 +22,7 @@ from attestd.evidence.types import AuthenticatedEvidence, BootFacts, EkIdentity,
 from attestd.inspection.certificates import read_certificates
 from attestd.inspection.claimed import FILES as CLAIMED_FILES
 from attestd.inspection.claimed import Claimed, claimed_by
+from attestd.inspection.parting import parting
 from attestd.inspection.refused import InspectionRefused
 from attestd.inspection.registers import read_registers
 from attestd.inspection.statements import read_statement
@@ -29,6 +30,7 @@ from attestd.protocol import limits
 from attestd.protocol.messages import PcrValue, RuntimeList, SignedAttest
 from attestd.protocol.reasons import PROBLEMS, Reason
 from attestd.tpm.attest import QuoteBody
+from attestd.tpm.eventlog import parse_event_log
 from attestd_pki.chain import TrustStore
 
 NEEDED: Final[Mapping[str, int]] = {
@@ -129,10 +131,11 @@ def inspect_evidence(
         return EvidenceReport(None, None, (_refusal(refused),), tuple(notes))
     if profile is None:
         notes.append("no profile was given: nothing was held against reference values")
-        return EvidenceReport(evidence, None, tuple(_own_reasons(evidence)), tuple(notes))
+        return EvidenceReport(evidence, None, tuple(_placed(_own_reasons(evidence), evidence, files)), tuple(notes))
     result = appraise(evidence, profile, now_ms=now_ms)
     told = _proven_texts(evidence, claimed_by(files))
-    reasons = tuple(_reason(finding, profile, told) for finding in result.findings)
+    found = (_reason(finding, profile, told) for finding in result.findings)
+    reasons = tuple(_placed(found, evidence, files))
     return EvidenceReport(evidence, result, reasons, tuple(notes))
 
 
@@ -160,6 +163,29 @@ def _reason(finding: FindingDetail, profile: Profile, told: Mapping[tuple[int, i
         actual=actual,
         text=text,
     )
+
+
+def _placed(
+    reasons: Iterable[ReasonReport], evidence: AuthenticatedEvidence, files: Mapping[str, bytes]
+) -> Iterable[ReasonReport]:
+    """Add to each register that the log does not explain where the two part, if a single event tells it."""
+    log = parse_event_log(files["eventlog.bin"])
+    quoted = dict(evidence.quote.pcrs)
+    for reason in reasons:
+        known = (
+            reason.code == Reason.LOG_UNEXPLAINED.value
+            and reason.pcr in quoted
+            and evidence.quote.bank in log.algorithms
+        )
+        where = (
+            parting(log, evidence.quote.bank, reason.pcr, quoted[reason.pcr])
+            if known and reason.pcr is not None
+            else None
+        )
+        if where is None:
+            yield reason
+        else:
+            yield replace(reason, event=where.event, text=f"{reason.text[:-1]}: {where.text}.")
 
 
 def prove_files(

@@ -12,6 +12,8 @@ from attestd.protocol.limits import MAX_IMA_ENTRIES, MAX_IMA_TEMPLATE, PCR_COUNT
 from attestd.tpm.errors import Malformed
 from attestd.tpm.imatemplates import LEGACY, SHA1_SIZE, ImaEntry, Template, build_entry, template_of
 
+_MOST_LINES: Final = 2 * MAX_IMA_ENTRIES
+"""Lines, empty ones among them: a file of nothing but line feeds would fill the memory with emptiness."""
 _DIGEST_FIELDS: Final = frozenset({"d-ng", "d-ngv2", "d-modsig"})
 
 
@@ -20,7 +22,10 @@ def parse_ascii(data: bytes, entries: list[ImaEntry]) -> None:
 
     *Raises* `Malformed` ("ima-line", "ima-field", "ima-pcr-index", "ima-entry-count", "ima-template-…").
     """
-    for line in data.split(b"\n"):
+    lines = data.split(b"\n", _MOST_LINES)
+    if len(lines) > _MOST_LINES:
+        raise Malformed("ima-entry-count", f"more than {_MOST_LINES} lines")
+    for line in lines:
         if not line:
             continue
         if len(entries) >= MAX_IMA_ENTRIES:

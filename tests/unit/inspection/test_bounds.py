@@ -70,3 +70,15 @@ def test_e06_an_endless_file_is_read_to_its_bound_and_refused(command):
     exit_code, text = shown(command, "/dev/zero")
 
     assert (exit_code, f"[{COMMANDS[command]}]" in text) == (1, True)
+
+
+def test_e06_a_file_of_line_feeds_is_refused_with_bounded_memory(tmp_path):
+    file = tmp_path / "feeds"
+    file.write_bytes(b"\n" * (16 << 20))
+    tracemalloc.start()
+
+    _, document = inspect("ima", file)
+
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (document["reason"], peak < 64 << 20) == ("ima-entry-count", True)
