@@ -181,13 +181,13 @@ class Stage:
 
     def __init__(self, world: World) -> None:
         self._application: Application | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._listener = socket.create_server(("127.0.0.1", 0))
         settings = transport(world.verifier)
         settings.app = self
         self._server = uvicorn.Server(settings)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listener]}, daemon=True)
         self._thread.start()
-        self._loop: asyncio.AbstractEventLoop | None = None
         while not self._server.started:
             time.sleep(0.005)
 

@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -359,7 +360,9 @@ def test_t09_a_running_service_shows_no_secret_in_its_arguments(life: Life, tmp_
         [ATTESTD, "serve", "-d", str(place), "--port", "0"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     try:
-        arguments = "\0".join(psutil.Process(service.pid).cmdline())
+        arguments, until = "", time.monotonic() + 10
+        while str(place) not in arguments and time.monotonic() < until:  # it may not have begun yet
+            arguments = "\0".join(psutil.Process(service.pid).cmdline())
         environment = "\0".join(psutil.Process(service.pid).environ().values())
         assert str(place) in arguments
         assert betrayed((arguments + environment).encode(), life.secrets) == []
