@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final
 
 import typer
 
@@ -22,9 +22,20 @@ if TYPE_CHECKING:
     from attestd.appraisal.policy import Profile
     from attestd_pki.chain import TrustStore
 
+_STANDARD_INPUT: Final = "-"
+
+
+def _existing(path: Path) -> Path:
+    """Return the path of a file that is there, or of standard input. *Raises* typer.BadParameter."""
+    if str(path) != _STANDARD_INPUT and (path.is_dir() or not path.exists()):
+        raise typer.BadParameter(f"{path} is {'a directory' if path.is_dir() else 'not there'}")
+    return path
+
+
 Subject = Annotated[
-    Path, typer.Argument(exists=True, dir_okay=False, allow_dash=True, help="The file; - for standard input.")
+    Path, typer.Argument(callback=_existing, help="The file; - for standard input.", show_default=False)
 ]
+_PIECE: Final = 1 << 20
 Document = dict[str, Any]
 Shown = tuple[Document, Callable[["Console"], None], bool]
 """What a report is for programs, how it is shown to people, and whether it accepts what it looked at."""
@@ -34,17 +45,28 @@ def read(path: Path, most: int, *, code: str) -> bytes:
     """Return a file of at most `most` bytes. *Raises* `InspectionRefused` with the code for a longer one."""
     from attestd.inspection.refused import InspectionRefused
 
-    if str(path) == "-":
-        data = sys.stdin.buffer.read(most + 1)
-    else:
-        size = path.stat().st_size
-        if size > most:
-            raise InspectionRefused(code, f"{path} has {size} bytes, and at most {most} are read")
-        with path.open("rb") as file:
-            data = file.read(most + 1)
-    if len(data) > most:
-        raise InspectionRefused(code, f"{path} has more than {most} bytes")
-    return data
+    if str(path) == _STANDARD_INPUT:
+        return _read(sys.stdin.buffer, 0, most, code)
+    size = path.stat().st_size
+    if size > most:
+        raise InspectionRefused(code, f"{path} has {size} bytes, and at most {most} are read")
+    with path.open("rb") as file:
+        return _read(file, size, most, code)
+
+
+def _read(file: BinaryIO, size: int, most: int, code: str) -> bytes:
+    """Read to the end, in pieces: reading sets memory aside for all that is asked for, and the kernel's files have no size."""
+    from attestd.inspection.refused import InspectionRefused
+
+    data = file.read(max(size, _PIECE))
+    pieces, total = [data], len(data)
+    while data and total <= most:
+        data = file.read(_PIECE)
+        pieces.append(data)
+        total += len(data)
+    if total > most:
+        raise InspectionRefused(code, f"there are more than {most} bytes")
+    return b"".join(pieces) if len(pieces) > 2 else pieces[0]
 
 
 def store_of(anchors: list[Path] | None) -> "TrustStore":

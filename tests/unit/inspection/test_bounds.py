@@ -1,12 +1,17 @@
 """Files that are far too large, or nothing at all: one line with a code, at once, with bounded memory."""
 
+import json
 import os
+import threading
 import time
 import tracemalloc
 
 import pytest
+from typer.testing import CliRunner
 
+from attestd.cli.main import app
 from inspecting import inspect, shown
+from tpm_structures import ima_entry
 
 COMMANDS = {
     "eventlog": "eventlog-size",
@@ -82,3 +87,22 @@ def test_e06_a_file_of_line_feeds_is_refused_with_bounded_memory(tmp_path):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert (document["reason"], peak < 64 << 20) == ("ima-entry-count", True)
+
+
+def test_standard_input_is_a_file_like_any_other():
+    done = CliRunner().invoke(app, ["inspect", "ima", "-", "--json"], input=ima_entry() * 3)
+
+    assert (done.exit_code, json.loads(done.stdout)["entries"]) == (0, 3)
+
+
+def test_a_pipe_in_several_pieces_is_read_whole(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    data = ima_entry() * 20_000
+    writer = threading.Thread(target=pipe.write_bytes, args=(data,))
+    writer.start()
+
+    _, document = inspect("ima", pipe)
+
+    writer.join()
+    assert document["entries"] == 20_000
