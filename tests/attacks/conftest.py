@@ -8,7 +8,7 @@ import pytest
 
 pytest.register_assert_rewrite("exchanges")
 
-from exchanges import EXCHANGES, Enrolment, Exchange, verifier_in_memory  # noqa: E402
+from exchanges import Attestation, Enrolment, Exchange, verifier_in_memory  # noqa: E402
 from exchanges import refused as hold_refused  # noqa: E402
 from softchip import SoftChip  # noqa: E402
 from world import World  # noqa: E402
@@ -38,11 +38,41 @@ def chip(world: World) -> ChipFactory:
     return make
 
 
-@pytest.fixture(params=EXCHANGES, ids=lambda kind: kind.__name__.lower())
-def exchange(request: pytest.FixtureRequest, world: World, chip: ChipFactory) -> Exchange:
+class Regular:
+    """One enrolled device of a module, handed from test to test as it was when it enrolled."""
+
+    def __init__(self) -> None:
+        self._proof: Attestation | None = None
+        self._pristine: dict[str, Any] = {}
+
+    def proof(self, world: World, chip: ChipFactory) -> Attestation:
+        """Return its next routine proof; another device's where a test ended its trust or let its time pass."""
+        if self._proof is None or not _is_trusted(world, self._proof.chip.device_id):
+            self._proof = Attestation(world, chip())
+            self._pristine = dict(vars(self._proof.chip))
+        device = self._proof.chip
+        vars(device).update(self._pristine, registers=dict(self._pristine["registers"]), clock=device.clock)
+        self._pristine["registers"] = dict(device.registers)
+        return self._proof
+
+
+def _is_trusted(world: World, device_id: str) -> bool:
+    query = "SELECT deadline FROM device_state WHERE state = 'trusted' AND device_id = ?"
+    with world.verifier.store.read() as connection:
+        row = connection.exec_driver_sql(query, (device_id,)).first()
+    return row is not None and row[0] > world.now() + 60_000
+
+
+@pytest.fixture(scope="module")
+def regular() -> Regular:
+    """The module's enrolled device."""
+    return Regular()
+
+
+@pytest.fixture(params=["enrolment", "attestation"])
+def exchange(request: pytest.FixtureRequest, world: World, chip: ChipFactory, regular: Regular) -> Exchange:
     """An honest run up to its proof: once an enrolment, once a routine proof."""
-    made: Exchange = request.param(world, chip())
-    return made
+    return Enrolment(world, chip()) if request.param == "enrolment" else regular.proof(world, chip)
 
 
 @pytest.fixture
