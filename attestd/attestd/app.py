@@ -121,10 +121,13 @@ def _tunnel(configuration: Configuration) -> Tunnel | None:
 
 def serve(configuration: Configuration) -> None:
     """Serve until a signal ends it. Assumes that `attestd.safety` found the configuration safe."""
-    from attestd.api.application import server, settle  # HTTP is loaded by who serves, not by every command
+    # HTTP is loaded by who serves, not by every command.
+    from attestd.api.application import server, settle
+    from attestd.api.listening import raise_descriptors
 
     verifier = build(configuration)
     verifier.store.require_schema()
     running = server(configuration, verifier)
+    raise_descriptors()
     settle()
     running.run()

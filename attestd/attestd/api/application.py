@@ -120,6 +120,7 @@ def transport(verifier: Verifier, **where: Any) -> uvicorn.Config:
     """Return how a verifier is served; `where` says at which address, and with which certificate."""
     return uvicorn.Config(
         Application(verifier),
+        loop="attestd.api.listening:EventLoop",
         http=BoundedProtocol,
         ws="none",
         lifespan="on",

@@ -38,6 +38,13 @@ MAX_HEADER_BYTES: Final = 16 * KIB
 """Bytes of a request head; the protocol needs under 1 KiB, a bearer token under 200 bytes."""
 MAX_IDLE_SECONDS: Final = 75
 """Keep-alive without a request. A site proxy re-uses a connection within a minute; a device comes back on a new one."""
+MAX_HANDSHAKE_SECONDS: Final = 10.0
+"""From a connection's first packet to the end of its TLS handshake, and for its farewell: three round trips, by satellite two
+seconds each."""
+MAX_HANDSHAKES: Final = 5000
+"""Handshakes at a time, about 50 KiB each; beyond it the oldest ends for the newest."""
+RESERVED_DESCRIPTORS: Final = 128
+"""Descriptors that connections never take: the database's, the log's, those of threads that read files."""
 MAX_CONNECTIONS: Final = 20_000
 """Sockets of one process; above it a newcomer is told to come back (503, Retry-After)."""
 
