@@ -121,7 +121,7 @@ def _base64(text: bytes) -> bytes:
 def _split(data: bytes) -> tuple[bytes, ...]:
     """Return the SEQUENCEs at the beginning of `data`; only padding may follow."""
     found: list[bytes] = []
-    while not _is_padding(data):
+    while not found or not _is_padding(data):
         if found and data[0] != der.SEQUENCE:
             raise PkiError("unwrap-trailing-data", f"{len(data)} bytes after the certificate are not padding")
         if len(found) == bounds.MAX_NV_CERTIFICATES:
