@@ -10,6 +10,12 @@ pytestmark = [pytest.mark.testdata, needs_testdata]
 CERTIFICATES = manifest_items("platcert/ac")
 ISSUERS = [part for item in manifest_items("platcert/issuer") for part in ("--anchors", str(path_of(item)))]
 ALGORITHMS = {"sha256_rsa": "1.2.840.113549.1.1.11", "sha1_rsa": "1.2.840.113549.1.1.5"}
+
+
+def is_der(item) -> bool:
+    return path_of(item).read_bytes()[:1] == b"\x30"
+
+
 SIGNED = {
     "HIRS__platformcerts__laptop_badDeltaMem_base.crt",
     "HIRS__platform_credentials_2__large_attribute_cert_2187.pem",
@@ -49,11 +55,9 @@ def test_a_platform_certificate_leads_to_its_authority(name):
     assert document["chain"]
 
 
-@pytest.mark.parametrize("item", CERTIFICATES, ids=identity)
+@pytest.mark.parametrize("item", [item for item in CERTIFICATES if is_der(item)], ids=identity)
 def test_a_changed_platform_certificate_is_not_trusted(item, tmp_path):
     data = bytearray(path_of(item).read_bytes())
-    if data[:1] != b"\x30":
-        pytest.skip("not in DER")
     data[-40] ^= 1
     file = tmp_path / "changed"
     file.write_bytes(data)

@@ -15,7 +15,7 @@ from typing import Any, Final
 from attestd.evidence.boot import boot_facts
 from attestd.evidence.claims import MUST_HASH
 from attestd.evidence.types import BootFacts
-from attestd.inspection.parting import Parting, parting
+from attestd.inspection.parting import MOST_TOGETHER, Parting, cost, parting
 from attestd.inspection.refused import InspectionRefused
 from attestd.inspection.registers import Values
 from attestd.inspection.summaries import summarise
@@ -183,6 +183,7 @@ def digest_matches_data(event: Event) -> bool | None:
 
 def _registers(log: EventLog, data: bytes, given: Mapping[str, Mapping[int, bytes]]) -> Iterator[RegisterReport]:
     digest = sha256(data).digest()
+    spent = 0
     for bank, values in given.items():
         if bank not in log.algorithms:
             yield from (
@@ -193,7 +194,8 @@ def _registers(log: EventLog, data: bytes, given: Mapping[str, Mapping[int, byte
         replayed = dict(_replayed(log, bank))
         for pcr, value in sorted(values.items()):
             state = _state(facts, pcr)
-            where = parting(log, bank, pcr, value) if state == "unexplained" else None
+            spent += cost(log, pcr) if state == "unexplained" else 0
+            where = parting(log, bank, pcr, value) if state == "unexplained" and spent <= MOST_TOGETHER else None
             yield RegisterReport(bank, pcr, state, value.hex(), replayed.get(pcr), where)
 
 

@@ -20,6 +20,10 @@ _MOST_STEPS: Final = 60_000
 _LOCALITIES: Final = (None, 3, 4)
 
 
+MOST_TOGETHER: Final = 500_000
+"""The same over all registers of one report: a second of work for a log that was made to cost it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parting:
     """One edit that explains the register. `event` is the first event that log and register do not share, or None."""
@@ -44,6 +48,11 @@ def parting(log: EventLog, bank: str, pcr: int, target: bytes) -> Parting | None
         or _goes_on(bank, events, values[-1], target)
         or _one_edit(bank, events, values, target)
     )
+
+
+def cost(log: EventLog, pcr: int) -> int:
+    """Return what looking for an edit costs, in the unit of the bounds."""
+    return sum(1 for event in log.events if event.pcr == pcr) ** 2
 
 
 def _digest(event: Event, bank: str, pcr: int) -> bytes | None:
