@@ -31,7 +31,9 @@ def test_e09_a_label_admits_nobody(world: World) -> None:
     chip = SoftChip(world.now_s)
     world.golden(chip)
     world.change("rules", "rules", rules_document((AdmissionRule("id:DEADBEEF", "trusted-model", "edge"),)))
-    told = enrol_with_labels(world, chip, ("manufacturer", "id:DEADBEEF"), ("model", "trusted-model"), ("profile", "edge"))
+    told = enrol_with_labels(
+        world, chip, ("manufacturer", "id:DEADBEEF"), ("model", "trusted-model"), ("profile", "edge")
+    )
     assert told == "device-unannounced"
 
 

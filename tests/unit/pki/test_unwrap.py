@@ -123,7 +123,7 @@ def outcome(data: bytes) -> bytes:
         return error.code.encode()
 
 
-@pytest.mark.parametrize("data", [b"0", b"00", b"0" * 4096])
+@pytest.mark.parametrize("data", [b"0", b"00", b"0" * 49])
 def test_one_repeated_octet_that_looks_like_a_sequence_is_refused(data: bytes) -> None:
     with pytest.raises(PkiError) as refused:
         unwrap(data)

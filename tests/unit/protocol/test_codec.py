@@ -17,7 +17,7 @@ from attestd.protocol.codec import CBOR, JSON, SHAPES, MessageMalformed, decode,
 
 MEDIA = (CBOR, JSON)
 RELAXED = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 
 # --- Every message ------------------------------------------------------------------------------------------------------
@@ -166,25 +166,25 @@ def only_malformed(message: type, body: bytes, media_type: str) -> None:
         assert type(decode(message, body, media_type)) is message
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.sampled_from(sorted(EVERY, key=str)), st.binary(max_size=200), st.sampled_from(MEDIA))
 def test_t03_bytes_are_a_message_or_malformed(message: type, body: bytes, media_type: str) -> None:
     only_malformed(message, body, media_type)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.sampled_from(sorted(EVERY, key=str)), TREES)
 def test_t03_any_cbor_is_a_message_or_malformed(message: type, tree: Any) -> None:
     only_malformed(message, cbor2.dumps(tree), CBOR)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.sampled_from(sorted(EVERY, key=str)), TREES)
 def test_t03_any_json_is_a_message_or_malformed(message: type, tree: Any) -> None:
     only_malformed(message, json.dumps(tree, default=lambda value: value.hex(), skipkeys=True).encode(), JSON)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_t03_a_message_with_one_byte_changed_is_a_message_or_malformed(data: st.DataObject) -> None:
     message = data.draw(st.sampled_from(sorted(EVERY, key=str)))
