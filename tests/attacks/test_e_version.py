@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from attestd_agent.lab.firmware import BootImage
-from softchip import SoftChip
-from world import Problem, World, golden_profile, sqlite_world
 
 from attestd.changes.rules import AdmissionRule, rules_document
 from attestd.protocol import codec
+from attestd_agent.lab.firmware import BootImage
+from softchip import SoftChip
+from world import Problem, World, golden_profile, sqlite_world
 
 
 @pytest.fixture
