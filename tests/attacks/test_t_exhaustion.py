@@ -407,3 +407,14 @@ def eventually(holds: Callable[[], bool], *, seconds: float = 15.0) -> bool:
             return True
         time.sleep(0.1)
     return False
+
+
+@pytest.mark.attack("T05")
+def test_t05_a_device_that_enrols_again_has_its_credentials_though_the_list_cannot_be_published(
+    verifier: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chip, _ = enrolled(verifier, "again")
+    verifier.call("GET", "/v1/crl")
+    chip.renew_keys()
+    monkeypatch.setattr(publish, "refresh_crl", _unavailable)
+    assert verifier.enrol(chip).state == "trusted"

@@ -36,7 +36,7 @@ from attestd.services import records
 from attestd.services.context import Verifier
 from attestd.services.issue import issue_certificate, issue_vpn, withdraw
 from attestd.services.judge import Judgement, judge
-from attestd.services.publish import refresh_crl
+from attestd.services.publish import publish_revocations
 from attestd.store import devices, log
 from attestd.store.changes import share_policy
 from attestd.store.devices import DeviceRecord, LoadedDevice
@@ -207,7 +207,7 @@ class _Enrolment:
         except StaleState:
             raise Refused(Reason.SERVER_BUSY, "another enrolment of this device", retry_after=2) from None
         if withdrawn:
-            refresh_crl(self.verifier)
+            publish_revocations(self.verifier)
         if isinstance(outcome, Refused):
             raise outcome
         return outcome
