@@ -98,7 +98,6 @@ ATTACKS: Final[dict[str, dict[str, str]]] = {
 
 ABSENT: Final = {
     "C05": "*not claimed: the gateway's side of the tunnel is not part of this version*",
-    "K12": "*not applicable: IDevID and IAK are not read*",
     "L04": "*not claimed: one development issuer, no quorum*",
 }
 """Why an attack has no test, where that is by design of this version."""

@@ -20,7 +20,7 @@ def test_serve_says_in_one_line_when_and_where_it_answers(installation: Path) ->
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
-            said = json.loads(process.stderr.readline())
+            said = next(line for line in map(json.loads, process.stderr) if line["event"] == "ready")
             trusted = ssl.create_default_context(cafile=str(installation / "tls/anchor.pem"))
             with urllib.request.urlopen(
                 f"https://localhost:{said['port']}/v1/health", timeout=10, context=trusted

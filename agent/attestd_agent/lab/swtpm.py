@@ -6,6 +6,7 @@ listens on a Unix socket, so that any number of devices live side by side withou
 
 import logging
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -42,7 +43,10 @@ class SoftwareTpm:
         self._process: subprocess.Popen[bytes] | None = None
         self._announced = False
         self._sockets = _socket_directory(self.directory)
+        # Who removes it is settled before it is made: whatever ends this process in between leaves nothing behind.
         self._end_of_life = weakref.finalize(self, _remove, self._sockets, self.directory)
+        for place in (self.directory, self._sockets):
+            place.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     @property
     def tcti(self) -> str:
@@ -176,11 +180,10 @@ class SoftwareTpm:
 
 
 def _socket_directory(directory: Path) -> Path:
-    """Return a directory short enough for a socket: the TPM's own, or a temporary one."""
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Return a directory short enough for a socket: the TPM's own, or a temporary one. It is not made yet."""
     if len(os.fsencode(directory / "tpm.ctrl")) <= _MAX_SOCKET_PATH:
         return directory
-    return Path(tempfile.mkdtemp(prefix="lab-tpm-"))
+    return Path(tempfile.gettempdir()) / f"lab-tpm-{secrets.token_hex(8)}"
 
 
 def _listens(path: Path) -> bool:

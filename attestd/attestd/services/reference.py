@@ -17,6 +17,8 @@ from attestd.evidence.types import AuthenticatedEvidence
 from attestd.protocol import limits
 from attestd.protocol.messages import PcrValue, RuntimeList, SignedAttest
 from attestd.services.declined import Declined
+from attestd.tpm.attest import QuoteBody, parse_attest
+from attestd.tpm.errors import Malformed
 
 FILES: Final[Mapping[str, int]] = {
     "quote.attest": limits.MAX_TPM_STRUCTURE,
@@ -42,6 +44,8 @@ def reference_evidence(files: Mapping[str, bytes]) -> AuthenticatedEvidence:
             "evidence-incomplete", f"{', '.join(missing)} missing: attestd-agent quote -o DIRECTORY writes all"
         )
     bank, values = _registers(files["pcrs.json"])
+    quoted = _quoted(files["quote.attest"])
+    values = tuple(value for value in values if value.index in quoted)
     selection = Selection(bank, tuple(value.index for value in values))
     identity = pinned_identity(read_endorsement_key(files["ek.tpm2b_public"]))
     proof = Proof(
@@ -58,6 +62,19 @@ def reference_evidence(files: Mapping[str, bytes]) -> AuthenticatedEvidence:
     except Refused as refused:
         raise Declined("evidence-refused", f"{refused.reason.value}: {refused.detail}") from None
     return proved.evidence
+
+
+def _quoted(attest: bytes) -> frozenset[int]:
+    """Return the registers that the quote is over: pcrs.json may hold all of the bank. The proof holds them against the digest."""
+    try:
+        body = parse_attest(attest).body
+    except Malformed as error:
+        raise Declined("evidence-malformed", f"quote.attest: {error}") from None
+    return (
+        frozenset(index for one in body.selections for index in one.pcrs)
+        if isinstance(body, QuoteBody)
+        else frozenset()
+    )
 
 
 def _registers(text: bytes) -> tuple[str, tuple[PcrValue, ...]]:
