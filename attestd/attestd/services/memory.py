@@ -50,7 +50,7 @@ class Memory(Generic[K, V]):
 
 
 IdentityMemory = Memory[bytes, EkIdentity]
-"""SHA-256 over (EK, certificates, two minutes of time) → identity: the second message of an enrolment need not walk the chain again."""
+"""SHA-256 over (EK, certificates, two minutes of time) → identity: the second message of an enrolment walks no chain again."""
 
 RememberedBoot = tuple[BootVerdict, tuple[tuple[int, bytes], ...]]
 BootMemory = Memory[tuple[bytes, bytes, bytes], RememberedBoot]
