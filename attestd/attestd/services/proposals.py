@@ -16,6 +16,7 @@ from attestd.changes.statement import Change, Kind
 from attestd.services import custody
 from attestd.services.context import Verifier
 from attestd.services.declined import Declined
+from attestd.services.policy import change_of
 from attestd.services.publish import refresh_crl
 from attestd.store import Connection
 from attestd.store import changes as rows
@@ -78,7 +79,7 @@ def approve(verifier: Verifier, operators: Operators, sequence: int, *, signatur
     """
     with verifier.store.write() as connection:
         rows.hold_policy(connection)
-        change = of_record(_open(connection, sequence))
+        change = change_of(_open(connection, sequence))
         operators = _standing_operators(verifier, operators, change)
         verify_approval(change, signature, operators)
         signatures = rows.add_signature(connection, sequence, signature)
@@ -106,7 +107,7 @@ def standing(connection: Connection, operators: Operators, sequence: int) -> Sta
 
 def standing_of(record: ChangeRecord, operators: Operators) -> Standing:
     """Return where a stored change stands. *Raises* ChangeRefused for a signature that is wrong."""
-    change = of_record(record)
+    change = change_of(record)
     approvers = _approvers(change, record.signatures, operators)
     missing = 0 if record.applied_at is not None else max(0, operators.threshold - len(approvers))
     return Standing(change, approvers, missing, record.applied_at)
@@ -117,19 +118,6 @@ def listed(connection: Connection, *, after: int = 0, limit: int = 100) -> tuple
     applied = rows.load_changes(connection, after, limit=limit)
     waiting = rows.open_proposal(connection)
     return applied if waiting is None or len(applied) == limit else (*applied, waiting)
-
-
-def of_record(record: ChangeRecord) -> Change:
-    """Return the change that a row means. *Raises* ChangeRefused (change-malformed) for a row that somebody altered."""
-    return Change(
-        record.sequence,
-        record.kind,  # type: ignore[arg-type]  # Change checks it
-        record.subject,
-        record.body,
-        record.previous,
-        record.proposed_by,
-        record.proposed_at,
-    )
 
 
 def _standing_operators(verifier: Verifier, operators: Operators, change: Change) -> Operators:
