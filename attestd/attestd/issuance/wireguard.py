@@ -4,7 +4,6 @@ The private key is made on the device and never crosses the wire, so the configu
 its TPM. Assumes a key that the proof bound. Pure text and numbers: no daemon is spoken to.
 """
 
-import base64
 from dataclasses import dataclass
 
 from attestd.errors import Refused
@@ -37,11 +36,6 @@ def credential(key: bytes, addresses: tuple[str, ...], gateway: Gateway) -> VpnC
     """Return what the device needs for its tunnel. `addresses` are in CIDR form, one IPv4 /32 and one IPv6 /128."""
     peer = VpnPeer(gateway.public_key, gateway.endpoint, gateway.allowed_ips, gateway.persistent_keepalive)
     return VpnCredential(WIREGUARD, key, addresses, (peer,), _configuration(addresses, gateway))
-
-
-def peer_line(key: bytes, addresses: tuple[str, ...]) -> str:
-    """Return the gateway's side as a wg-quick peer section."""
-    return f"[Peer]\nPublicKey = {base64.b64encode(key).decode()}\nAllowedIPs = {', '.join(addresses)}\n"
 
 
 def _configuration(addresses: tuple[str, ...], gateway: Gateway) -> str:

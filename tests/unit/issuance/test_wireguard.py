@@ -1,12 +1,11 @@
 """Tunnel credentials: one good key, both addresses, and a configuration without any private key."""
 
-import base64
 import configparser
 
 import pytest
 
 from attestd.errors import Refused
-from attestd.issuance.wireguard import Gateway, check_keys, credential, peer_line
+from attestd.issuance.wireguard import Gateway, check_keys, credential
 
 KEY = bytes(range(1, 33))
 GATEWAY = Gateway(
@@ -58,10 +57,3 @@ def test_c06_the_configuration_has_no_private_key_and_no_shared_one() -> None:
     assert dict(read["Interface"]) == {"address": ", ".join(ADDRESSES)}
     assert set(read["Peer"]) == {"publickey", "endpoint", "allowedips", "persistentkeepalive"}
     assert read["Peer"]["publickey"] == GATEWAY.public_key
-
-
-def test_a_gateway_lets_a_device_use_its_own_addresses_alone() -> None:
-    line = peer_line(KEY, ADDRESSES)
-    assert line.startswith("[Peer]\n")
-    assert f"PublicKey = {base64.b64encode(KEY).decode()}\n" in line
-    assert line.endswith(f"AllowedIPs = {', '.join(ADDRESSES)}\n")
