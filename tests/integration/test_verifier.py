@@ -359,3 +359,20 @@ def test_the_hardware_stays_vouched_for_after_the_enrolment(world: World, chip: 
 
     enrolled = world.enrol(chip)
     assert hardware(world.attest(chip.attest_request(enrolled.next.nonce)).result) == hardware(enrolled.result) == 2
+
+
+@pytest.mark.attack("E08", reason="evidence-refused")
+def test_e08_a_reboot_that_the_tpm_knows_nothing_of_drops_no_runtime_list(world: World) -> None:
+    chip = SoftChip(world.now_s)
+    world.announce(chip)
+    aggregate = hashlib.sha256(b"".join(chip.registers[index] for index in range(10))).digest()
+    good = hashlib.sha256(b"a shell").digest()
+    optional = RUNTIME_POLICY.format(good=good.hex()).replace("required", "optional").partition("tiers:")[0]
+    world.activate(golden_profile(chip) + optional)
+    listed = measure(chip, b"boot_aggregate", aggregate) + measure(chip, b"/bin/sh", good)
+    enrolled = world.enrol(chip, runtime=RuntimeList(0, listed))
+    assert enrolled.state == "trusted"
+    measure(chip, b"/bin/evil", bytes(32))
+    with pytest.raises(Problem) as refused:
+        world.attest(chip.whole_attest_request(enrolled.next.nonce))
+    assert refused.value.code == "evidence-refused"
