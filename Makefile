@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench fmt lock docs docs-check clean
+.PHONY: help setup demo test check bench fuzz vm-test fmt lock docs docs-check clean
 
 VENV := .venv/bin
 UV := UV_PYTHON_DOWNLOADS=never .tools/venv/bin/uv
@@ -28,6 +28,12 @@ check: setup ## Lint, formatting, types, architecture, generated documents, shel
 
 bench: setup ## Measure, as ratios to what this machine can do at best; writes bench.json (ARGS=--quick)
 	@$(VENV)/python tests/bench/run.py $(ARGS)
+
+fuzz: setup ## Feed every parser mutated evidence, guided by coverage (SECONDS_EACH=60 a parser; TARGETS="eventlog ima")
+	@.ci/fuzz
+
+vm-test: setup ## Boot a real image with a software TPM in QEMU: it enrols, is tampered with and refused, and comes back
+	@.ci/vm
 
 fmt: setup ## Format the code, and mend what a tool can mend
 	@$(VENV)/ruff check --fix $(PYTHON_FILES)
