@@ -17,37 +17,14 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
-from attestd.changes import bounds, canonical
+from attestd.changes import profiles
 from attestd.changes.errors import ChangeRefused
 from attestd.changes.inventory import InventoryEntry, read_inventory
 from attestd.changes.operators import Operators, verify_approvals
+from attestd.changes.profiles import ProfileState, ProfileVersion
 from attestd.changes.rules import SUBJECT, AdmissionRule, read_rules
-from attestd.changes.statement import Change, digest
-from attestd.protocol import limits
+from attestd.changes.statement import Change, Kind, digest
 from attestd_pki import names
-from attestd_pki.errors import PkiError
-
-
-@dataclass(frozen=True, slots=True)
-class ProfileVersion:
-    """One version of a profile: its canonical document, opaque here, and SHA-256 of that."""
-
-    version: int
-    document: bytes
-    digest: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class ProfileState:
-    """The versions of one profile, both by rising number. A retired one never comes back (E10)."""
-
-    active: tuple[ProfileVersion, ...]
-    retired: tuple[ProfileVersion, ...] = ()
-
-    @property
-    def highest(self) -> int:
-        """Return the highest version there ever was."""
-        return max(entry.version for entry in (*self.active, *self.retired))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +65,11 @@ class PolicyBook:
         """Return the profile's active versions, the latest last; empty for an unknown profile, which appraises to no."""
         state = self.profiles.get(profile)
         return () if state is None else state.active
+
+    def staged(self, profile: str) -> tuple[ProfileVersion, ...]:
+        """Return the profile's staged versions by rising number: they are watched, and no device is judged by them."""
+        state = self.profiles.get(profile)
+        return () if state is None else state.staged
 
     def admission(self, device_id: str, *, manufacturer: str | None, model: str | None) -> Admission | Withdrawn | None:
         """Return whether the device may come in; None: a person decides.
@@ -156,50 +138,11 @@ def _require_next(book: PolicyBook, change: Change) -> None:
 # --- What each kind of change does ------------------------------------------------------------------------------------
 
 
-def _activate(book: PolicyBook, change: Change) -> PolicyBook:
-    """Add a version to a profile's active ones. Older ones stay active until they are retired."""
-    document = canonical.read(change.body)
-    version = document.get("version")
-    _require_profile(change, document.get("profile"))
-    if type(version) is not int or not 1 <= version <= 2**31 - 1:
-        raise ChangeRefused("profile-malformed", "a profile has an integer version from 1")
-    if len(change.body) > limits.MAX_PROFILE_DOCUMENT:
-        raise ChangeRefused("profile-malformed", f"a profile has at most {limits.MAX_PROFILE_DOCUMENT} bytes")
-    state = book.profiles.get(change.subject)
-    if state is not None and version <= state.highest:
-        raise ChangeRefused("policy-rollback", f"version {version} is not above {state.highest}")
-    added = ProfileVersion(version, change.body, hashlib.sha256(change.body).digest())
-    told = ProfileState((added,)) if state is None else replace(state, active=(*state.active, added))
-    if len(told.active) > bounds.MAX_ACTIVE:
-        raise ChangeRefused("profile-malformed", f"at most {bounds.MAX_ACTIVE} versions are active: retire one first")
-    return replace(book, profiles=_with(book.profiles, {change.subject: told}))
-
-
-def _retire(book: PolicyBook, change: Change) -> PolicyBook:
-    """Move versions of a profile from active to retired; the document is {"profile": name, "versions": [rising numbers]}."""
-    document = canonical.read(change.body)
-    _require_profile(change, document.get("profile"))
-    versions = document.get("versions")
-    if set(document) != {"profile", "versions"} or type(versions) is not list or not versions:
-        raise ChangeRefused("profile-malformed", "the document is not a profile and a list of versions")
-    if any(type(version) is not int for version in versions) or versions != sorted(set(versions)):
-        raise ChangeRefused("profile-malformed", "the versions are not rising integers")
-    state = book.profiles.get(change.subject, ProfileState(()))
-    if not set(versions) <= {entry.version for entry in state.active}:
-        raise ChangeRefused("policy-unknown", f"not all of these versions of {change.subject} are active")
-    stays = tuple(entry for entry in state.active if entry.version not in versions)
-    goes = (entry for entry in state.active if entry.version in versions)
-    retired = tuple(sorted((*state.retired, *goes), key=lambda entry: entry.version))
-    return replace(book, profiles=_with(book.profiles, {change.subject: ProfileState(stays, retired)}))
-
-
-def _require_profile(change: Change, name: object) -> None:
-    if name != change.subject:
-        raise ChangeRefused("profile-malformed", "the document is of another profile than the change")
-    try:
-        names.parse_label(change.subject)
-    except PkiError as error:
-        raise ChangeRefused("profile-malformed", error.message) from error
+def _profile(book: PolicyBook, change: Change) -> PolicyBook:
+    """Change the standing of a profile's versions (profiles.py)."""
+    state = book.profiles.get(change.subject, ProfileState())
+    told = _PROFILE_FOLDS[change.kind](state, change)
+    return replace(book, profiles=MappingProxyType({**book.profiles, change.subject: told}))
 
 
 def _inventory(book: PolicyBook, change: Change) -> PolicyBook:
@@ -232,13 +175,13 @@ def _rules(book: PolicyBook, change: Change) -> PolicyBook:
     return replace(book, rules=read_rules(change.body))
 
 
-def _with(profiles: Mapping[str, ProfileState], told: Mapping[str, ProfileState]) -> Mapping[str, ProfileState]:
-    return MappingProxyType({**profiles, **told})
-
-
-_FOLDS: Final[Mapping[str, Callable[[PolicyBook, Change], PolicyBook]]] = {
+_PROFILE_FOLDS: Final[Mapping[Kind, Callable[[ProfileState, Change], ProfileState]]] = {
+    "profile-activate": profiles.activate,
+    "profile-retire": profiles.retire,
+    "profile-stage": profiles.stage,
+}
+_FOLDS: Final[Mapping[Kind, Callable[[PolicyBook, Change], PolicyBook]]] = {
     "inventory": _inventory,
-    "profile-activate": _activate,
-    "profile-retire": _retire,
+    **dict.fromkeys(_PROFILE_FOLDS, _profile),
     "rules": _rules,
 }

@@ -23,6 +23,8 @@ MAX_RULES: Final = 1_000
 """Rules of admission, tried one after the other for each unannounced device."""
 MAX_ACTIVE: Final = 16
 """Versions of one profile that are active at the same time; an appraisal may try each."""
+MAX_STAGED: Final = 4
+"""Versions of one profile that are staged at the same time; each is held against every device's evidence."""
 MAX_NOTE: Final = 256
 """Characters of an inventory entry's note."""
 MIN_RSA_BITS: Final = 2048

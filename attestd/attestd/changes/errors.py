@@ -22,6 +22,7 @@ ChangeCode = Literal[
     "inventory-duplicate",
     "profile-malformed",
     "policy-rollback",
+    "policy-staged",
     "policy-unknown",
     "rules-malformed",
 ]

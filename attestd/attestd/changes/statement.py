@@ -17,7 +17,7 @@ from attestd.changes.errors import ChangeRefused
 NAMESPACE: Final = "attestd-change"
 """The namespace of the signatures: `ssh-keygen -Y sign -n attestd-change`."""
 
-Kind = Literal["inventory", "profile-activate", "profile-retire", "rules"]
+Kind = Literal["inventory", "profile-activate", "profile-retire", "profile-stage", "rules"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 _SUBJECT: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
