@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from attestd.appraisal.pattern import arguments_match
 from attestd.appraisal.policy import ARGUMENT_CLAIMS, CLAIM_REGISTERS, CLAIMS, NEVER_IGNORED
 from attestd.appraisal.steps import RUNTIME_REGISTER
+from attestd.appraisal.writing import allow_line, quoted
 from attestd.evidence.runtime import OPAQUE
 from attestd.evidence.types import AuthenticatedEvidence, BootFacts, Component, RuntimeFacts
 from attestd.protocol.limits import MAX_FINDING_TEXT, MAX_PATTERN
@@ -49,7 +50,7 @@ def learn(evidences: Sequence[AuthenticatedEvidence], *, name: str, version: int
         raise CannotLearn("no machine to learn from")
     lines = [
         f"# Learnt from {_machines(len(boots))}. Read every line: what was wrong there is accepted here.",
-        f"profile: {_quoted(name)}",
+        f"profile: {quoted(name)}",
         f"version: {version}",
         "claims:",
     ]
@@ -95,7 +96,7 @@ def _claim_lines(claim: str, seen: list[list[Component]], bank: str) -> list[str
     lines.append("    accept:")
     for rule in rules:
         lines.append(f"      - {rule.kind}: {rule.text}")
-        lines += [f"        note: {_quoted(rule.note)}"] if rule.note else []
+        lines += [f"        note: {quoted(rule.note)}"] if rule.note else []
     return [*lines, ""]
 
 
@@ -107,7 +108,7 @@ def _rules(claim: str, seen: list[list[Component]], bank: str) -> tuple[list[_Ru
     for column in zip(*seen, strict=True) if aligned else ([item] for items in seen for item in items):
         pattern = (_arguments_pattern if claim in ARGUMENT_CLAIMS else _pattern)([item.value for item in column])
         if pattern is not None:
-            rules.setdefault(("glob", pattern), _Rule("glob", _quoted(pattern), ""))
+            rules.setdefault(("glob", pattern), _Rule("glob", quoted(pattern), ""))
             remarks.append("where good machines differ in a part of the text, a pattern stands for it")
             continue
         for component in column:
@@ -120,7 +121,7 @@ def _rules(claim: str, seen: list[list[Component]], bank: str) -> tuple[list[_Ru
 
 def _exact(component: Component, bank: str) -> _Rule:
     if component.value is not None and len(component.value) <= MAX_FINDING_TEXT:
-        return _Rule("text", _quoted(component.value), "")
+        return _Rule("text", quoted(component.value), "")
     return _Rule("digest", f"{bank}:{component.digest.hex()}", component.label)
 
 
@@ -225,10 +226,9 @@ def _allow_lines(allowed: dict[bytes, set[str]]) -> Iterator[str]:
         try:
             text = path.decode("utf-8")
         except UnicodeDecodeError:
-            yield f"    # {_quoted(path.decode('utf-8', 'backslashreplace'))} is not UTF-8: only a pattern can exclude it"
+            yield f"    # {quoted(path.decode('utf-8', 'backslashreplace'))} is not UTF-8: only a pattern can exclude it"
             continue
-        remark = f"  # {len(digests)} contents on good machines" if len(digests) > 1 else ""
-        yield f"    {_quoted(text)}: [{', '.join(sorted(digests))}]{remark}"
+        yield allow_line(text, digests, remark=f"{len(digests)} contents on good machines" if len(digests) > 1 else "")
 
 
 def _tpm_lines(evidences: Iterable[AuthenticatedEvidence]) -> list[str]:
@@ -237,16 +237,10 @@ def _tpm_lines(evidences: Iterable[AuthenticatedEvidence]) -> list[str]:
     return [
         "# To accept these chips and this firmware of theirs only:",
         "# tpm:",
-        f"#   manufacturers: [{', '.join(map(_quoted, makers))}]",
-        f"#   firmware-versions: [{', '.join(map(_quoted, versions))}]",
+        f"#   manufacturers: [{', '.join(map(quoted, makers))}]",
+        f"#   firmware-versions: [{', '.join(map(quoted, versions))}]",
     ]
 
 
 def _machines(count: int) -> str:
     return "1 machine" if count == 1 else f"{count} machines"
-
-
-def _quoted(text: str) -> str:
-    """Return text as a double-quoted scalar (YAML 1.2, 7.3.1), on one line and without anything invisible in it."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped) + '"'
