@@ -144,6 +144,16 @@ INSPECTED_NESTING: Final = 32
 INSPECTED_ITEMS: Final = 100_000
 """Items of one manifest, whatever their kind; a reference manifest of a server lists under 2,000 files."""
 
+# --- File trees and images that become allow-lists ------------------------------------------------------------------
+MAX_ARTEFACT_FILES: Final = 1_000_000
+"""Files of one place; a server's root file system has up to 500,000, and each costs a kilobyte while the list is made."""
+MAX_ARTEFACT_BYTES: Final = 64 * 1024 * MIB
+"""Bytes that one archive unpacks to: images of whole machines stay under it, and an archive of zeros ends there."""
+MAX_ARTEFACT_FINDINGS: Final = 256
+"""Findings of one place; 100,000 unreadable files have said all by then."""
+MAX_FILE_PATH: Final = 4096
+"""Bytes of a path or of a symbolic link's target (PATH_MAX of Linux)."""
+
 # --- Policy ---------------------------------------------------------------------------------------------------------
 MAX_PROFILE_DOCUMENT: Final = 4 * MIB
 """Bytes of a profile's canonical document: 20,000 allow-list entries."""

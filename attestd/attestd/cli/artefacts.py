@@ -1,0 +1,115 @@
+"""Places with files become an allow-list: directories, archives, packages and images, opened here and read by `attestd.reference`.
+
+Nothing is written anywhere, nothing is unpacked, nothing is run, and no right is needed but that to read.
+"""
+
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from attestd import clock
+from attestd.cli.failures import CommandFailed
+from attestd.cli.text import plain
+
+if TYPE_CHECKING:
+    from attestd.reference.files import AllowList, Member, PlaceFiles, Readable, Wish
+
+_QUIET: Final = 1.0
+"""Seconds after which whoever sits at a terminal is told how far it is."""
+_EVERY: Final = 0.25
+
+
+def collect_files(
+    places: Sequence[Path], *, wish: "Wish | None" = None, tell: "Callable[[PlaceFiles], None] | None" = None
+) -> "AllowList":
+    """Return what the files of all places allow.
+
+    `wish` is which files and digests are wanted (default: code, by SHA-256), `tell` is called with a place as it grows (default:
+    a line on standard error, where that is a terminal). *Raises* CommandFailed, OSError.
+    """
+    from attestd.reference.files import ArtefactRefused, Wish, combine
+
+    chosen = wish if wish is not None else Wish()
+    progress = Progress()
+    try:
+        return combine([_place(place, chosen, tell or progress.tell) for place in places])
+    except ArtefactRefused as error:
+        raise CommandFailed(error.code, error.message) from None
+    finally:
+        progress.end()
+
+
+def _place(path: Path, wish: "Wish", tell: "Callable[[PlaceFiles], None]") -> "PlaceFiles":
+    from attestd.reference.files import PlaceFiles, collect
+
+    if path.is_dir():
+        place = PlaceFiles(str(path), "directory")
+        return collect(_walk(path, place), place, wish=wish, tick=tell)
+    raise CommandFailed("artefact-unknown", f"{path} is no directory")
+
+
+def _walk(root: Path, place: "PlaceFiles") -> "Iterator[tuple[Member, Readable]]":
+    """Yield the regular files of a tree on one file system, in order. What cannot be read is a finding."""
+    top = os.fsencode(root)
+    device = os.lstat(top + b"/.").st_dev
+    waiting = [b""]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            entries = sorted(os.scandir(top + folder + b"/"), key=lambda entry: entry.name)
+        except OSError as error:
+            place.remark("directory-unreadable", folder, error.strerror or "unreadable")
+            continue
+        for entry in entries:
+            path = folder + b"/" + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if entry.stat(follow_symlinks=False).st_dev == device:
+                    waiting.append(path)
+                else:
+                    place.remark("other-file-system", path, "another file system is mounted there: not read")
+            elif entry.is_file(follow_symlinks=False):
+                yield from _regular(top + path, path, place)
+
+
+def _regular(real: bytes, path: bytes, place: "PlaceFiles") -> "Iterator[tuple[Member, Readable]]":
+    from attestd.reference.files import Kind, Member
+
+    try:
+        # What was a file a moment ago may be a link or a pipe now: neither is followed, and nobody is waited for.
+        number = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        place.remark("file-unreadable", path, error.strerror or "unreadable")
+        return
+    with open(number, "rb", buffering=0) as file:
+        found = os.fstat(number)
+        if stat.S_ISREG(found.st_mode):
+            yield Member(path, Kind.FILE, found.st_mode), file
+
+
+class Progress:
+    """One line on standard error that says how far it is, where people look at it and it takes longer than a moment."""
+
+    def __init__(self, stream: Any = None) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._shown = self._stream.isatty()
+        self._next = clock.monotonic() + _QUIET
+        self._written = False
+
+    def tell(self, place: "PlaceFiles") -> None:
+        """Show the place's counts, a few times a second."""
+        if not self._shown or clock.monotonic() < self._next:
+            return
+        self._next = clock.monotonic() + _EVERY
+        text = f"{plain(place.name, longest=60)}: {place.files} files, {place.size >> 20} MiB"
+        self._stream.write(f"\r\x1b[K{text}")
+        self._stream.flush()
+        self._written = True
+
+    def end(self) -> None:
+        """Take the line away."""
+        if self._written:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
