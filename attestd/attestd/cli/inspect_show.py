@@ -61,6 +61,8 @@ def show_log(console: "Console", report: "LogReport") -> None:
         "parsed" if report.reproduced else "refused",
         f"{log.format} event log, {len(log.events)} events, {', '.join(log.algorithms)}",
     )
+    if report.fault is not None:
+        show_line(console, f"{report.fault} [{report.fault.code}]", style="red")
     if log.startup_locality is not None:
         show_line(console, f"The log claims that TPM2_Startup came from locality {log.startup_locality}.")
     if wrong:

@@ -13,13 +13,14 @@ from attestd.appraisal.explain import difference
 from attestd.evidence.components import components
 from attestd.evidence.labels import printable
 from attestd.evidence.types import Component
+from attestd.inspection.canonical import Content, content_matches
 from attestd.inspection.claimed import NOTHING, Claimed, claimed_by
-from attestd.inspection.eventlog import unarmoured
+from attestd.inspection.eventlog import read_any_log
 from attestd.inspection.refused import InspectionRefused
 from attestd.inspection.registers import Values, read_registers
 from attestd.protocol.limits import PCR_COUNT
 from attestd.tpm.errors import Malformed
-from attestd.tpm.eventlog import EventLog, parse_event_log, replay
+from attestd.tpm.eventlog import EventLog, replay
 from attestd.tpm.ima import RuntimeList, parse_ima
 
 _BANKS: Final = ("sha512", "sha384", "sha256", "sha1")
@@ -86,6 +87,7 @@ class Boot:
     """One side: its log, its runtime list and register values where it has them."""
 
     log: EventLog
+    contents: Mapping[int, Content]
     runtime: RuntimeList | None = None
     values: Values | None = None
     claimed: Claimed = NOTHING
@@ -100,12 +102,14 @@ def read_boot(files: Mapping[str, bytes]) -> Boot:
         raise InspectionRefused("evidence-incomplete", "there is no eventlog.bin")
     listed = files.get("ima.bin") or files.get("ima.ascii")
     try:
-        log = parse_event_log(unarmoured(files["eventlog.bin"]))
+        log, contents, fault = read_any_log(files["eventlog.bin"])
+        if fault is not None:
+            raise fault
         runtime = parse_ima(listed) if listed else None
     except Malformed as error:
         raise InspectionRefused(error.code, str(error)) from None
     values = read_registers(files["pcrs.json"]) if "pcrs.json" in files else None
-    return Boot(log, runtime, values, claimed_by(files))
+    return Boot(log, contents, runtime, values, claimed_by(files))
 
 
 def inspect_difference(before: Boot, after: Boot) -> DifferenceReport:
@@ -144,8 +148,19 @@ def _components(before: Boot, after: Boot, bank: str) -> Iterator[Change]:
 def _by_claim(boot: Boot, bank: str) -> dict[str, list[Component]]:
     found: dict[str, list[Component]] = {}
     for component, _ in components(boot.log.events, bank, registers=_ALL):
-        found.setdefault(component.claim, []).append(boot.claimed.proven(component, bank))
+        told = _said(boot, component) or boot.claimed.proven(component, bank)
+        found.setdefault(told.claim, []).append(told)
     return found
+
+
+def _said(boot: Boot, component: Component) -> Component | None:
+    """Return what a record of another kind than firmware's says, in a canonical log; None in others."""
+    content = boot.contents.get(component.event)
+    if content is None or content.kind == "pcclient_std":
+        return None
+    proven = content_matches(boot.log.events[component.event], content)
+    text = printable(content.text[:_SHOWN])
+    return component._replace(claim=f"{content.kind} record", value=text if proven else None, label=text)
 
 
 def _claim(claim: str, before: Sequence[Component], after: Sequence[Component]) -> Iterator[Change]:

@@ -1,7 +1,7 @@
 """A boot event log for a person: every event with what it means, and what it explains of given registers.
 
-Proves what replay gives, and for each event whether its digest is that of its data. Assumes nothing of the bytes. Does not say
-that anything was measured: without a quote, a log is what somebody wrote.
+Proves what replay gives, and for each event whether its digest is that of its data. A damaged log is reported up to the damage.
+Assumes nothing of the bytes. Does not say that anything was measured: without a quote, a log is what somebody wrote.
 """
 
 import base64
@@ -15,24 +15,33 @@ from typing import Any, Final
 from attestd.evidence.boot import boot_facts
 from attestd.evidence.claims import MUST_HASH
 from attestd.evidence.types import BootFacts
+from attestd.inspection.canonical import Content, collect, content_matches
+from attestd.inspection.celjson import looks_like_cbor, looks_like_json, read_cbor_records, read_json
+from attestd.inspection.celtlv import looks_like_tlv, read_tlv
 from attestd.inspection.parting import MOST_TOGETHER, Parting, cost, parting
 from attestd.inspection.refused import InspectionRefused
 from attestd.inspection.registers import Values
-from attestd.inspection.summaries import summarise
+from attestd.inspection.summaries import LONGEST, summarise
 from attestd.protocol.limits import MAX_EVENT_LOG
 from attestd.tpm.errors import Malformed
 from attestd.tpm.eventdata import IPL_PREFIXES
-from attestd.tpm.eventlog import Event, EventLog, parse_event_log, replay
+from attestd.tpm.eventlog import INFORMATIONAL_PCR, Event, EventLog, read_event_log, replay
 from attestd.tpm.eventtypes import EventType, event_type_name
 from attestd.tpm.measured import measured
 
 _GRUB: Final = tuple(prefix.encode() for prefix in IPL_PREFIXES)
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_=\s-]+")
+_HEXADECIMAL = re.compile(rb"0{6}(?:[0-9A-Fa-f]{2}|\s)+")
+"""A log in hexadecimal begins with a register's number or a record's: six zeros."""
+_NO_CONTENTS: Final[Mapping[int, Content]] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class EventReport:
-    """One event. `digests` are (algorithm, hex); `matches` is None where the digest is not one of the logged data."""
+    """One event. `digests` are (algorithm, hex); `matches` is None where the digest is not one of the logged data.
+
+    `content` is the content's type in a Canonical Event Log, and None in others.
+    """
 
     index: int
     pcr: int
@@ -40,6 +49,7 @@ class EventReport:
     digests: tuple[tuple[str, str], ...]
     summary: str
     matches: bool | None
+    content: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,43 +66,51 @@ class RegisterReport:
 
 @dataclass(frozen=True, slots=True)
 class LogReport:
-    """One log. `pcrs` are (bank, ((register, hex), …)) of each register that some event extends."""
+    """One log. `pcrs` are (bank, ((register, hex), …)) of each register that some event extends.
+
+    `fault` is what is wrong with its form; everything else is then what was read in front of it.
+    """
 
     log: EventLog
     pcrs: tuple[tuple[str, tuple[tuple[int, str], ...]], ...]
     events: tuple[EventReport, ...]
     registers: tuple[RegisterReport, ...] = ()
+    fault: Malformed | None = None
 
     @property
     def reproduced(self) -> bool:
-        """Return whether no given register contradicts the log."""
-        return all(register.state != "unexplained" for register in self.registers)
+        """Return whether the log was read whole and no given register contradicts it."""
+        return self.fault is None and all(register.state != "unexplained" for register in self.registers)
 
     def document(self) -> dict[str, Any]:
         """Return the report for programs."""
         document: dict[str, Any] = {
-            "outcome": "parsed",
-            "reason": None,
+            "outcome": "parsed" if self.fault is None else "refused",
+            "reason": self.fault.code if self.fault else None,
+            "message": str(self.fault) if self.fault else None,
+            "damaged_at": self.fault.where if self.fault else None,
             "format": self.log.format,
             "algorithms": list(self.log.algorithms),
             "startup_locality": self.log.startup_locality,
             "padding": self.log.tail,
             "pcrs": {bank: {str(pcr): value for pcr, value in values} for bank, values in self.pcrs},
-            "events": [
-                {
-                    "index": event.index,
-                    "pcr": event.pcr,
-                    "type": event.type,
-                    "digests": dict(event.digests),
-                    "summary": event.summary,
-                    "digest_matches_data": event.matches,
-                }
-                for event in self.events
-            ],
+            "events": [_event_document(event) for event in self.events],
         }
         if self.registers:
             document["registers"] = _registers_document(self.registers)
         return document
+
+
+def _event_document(event: EventReport) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "index": event.index,
+        "pcr": event.pcr,
+        "type": event.type,
+        "digests": dict(event.digests),
+        "summary": event.summary,
+        "digest_matches_data": event.matches,
+    }
+    return document if event.content is None else {**document, "content_type": event.content}
 
 
 def _registers_document(registers: tuple[RegisterReport, ...]) -> dict[str, Any]:
@@ -114,6 +132,7 @@ def refused_log(code: str, message: str) -> dict[str, Any]:
         "outcome": "refused",
         "reason": code,
         "message": message,
+        "damaged_at": None,
         "format": None,
         "algorithms": [],
         "startup_locality": None,
@@ -123,24 +142,42 @@ def refused_log(code: str, message: str) -> dict[str, Any]:
 
 
 def inspect_event_log(data: bytes, registers: Values | None = None) -> LogReport:
-    """Return the report on a log, binary or in base64; with given register values also what it explains of them.
+    """Return the report on a log in any form; with given register values also what it explains of them.
 
-    *Raises* `InspectionRefused` with the code of the parser.
+    *Raises* `InspectionRefused` with the code of the parser, where there is nothing in front of the fault.
     """
-    try:
-        log = parse_event_log(unarmoured(data))
-    except Malformed as error:
-        raise InspectionRefused(error.code, str(error)) from None
+    log, contents, fault = read_any_log(data)
+    if fault is not None and not log.events and log.format != "crypto-agile":
+        raise InspectionRefused(fault.code, str(fault))
     pcrs = tuple((bank, values) for bank in log.algorithms if (values := _replayed(log, bank)))
-    events = tuple(_event(event) for event in log.events)
-    return LogReport(log, pcrs, events, tuple(_registers(log, data, registers or {})))
+    events = tuple(_event(event, contents.get(event.index)) for event in log.events)
+    return LogReport(log, pcrs, events, tuple(_registers(log, data, registers or {})), fault)
+
+
+def read_any_log(data: bytes) -> tuple[EventLog, Mapping[int, Content], Malformed | None]:
+    """Return a log (of firmware, canonical; in base64 or hexadecimal), what its records contain, and its first fault if any."""
+    plain = unarmoured(data)
+    if looks_like_tlv(plain):
+        found, fault = collect(read_tlv, plain, "cel-tlv")
+    elif looks_like_json(plain):
+        found, fault = collect(read_json, plain, "cel-json")
+    elif looks_like_cbor(plain):
+        found, fault = collect(read_cbor_records, plain, "cel-cbor")
+    else:
+        log, fault = read_event_log(plain)
+        return log, _NO_CONTENTS, fault
+    return found.log, found.contents, fault
 
 
 def unarmoured(data: bytes) -> bytes:
-    """Return what base64 holds, and anything else as it is; a log starts with a register number, which is no text."""
-    if len(data) > 4 * MAX_EVENT_LOG // 3 + 4 or 0 in data[:8] or not _BASE64.fullmatch(data):
+    """Return what base64 or hexadecimal holds, and anything else as it is; a log starts with a number, which is no text."""
+    if len(data) > 2 * MAX_EVENT_LOG or 0 in data[:8]:
         return data
     try:
+        if _HEXADECIMAL.fullmatch(data):
+            return bytes.fromhex(data.decode("ascii"))
+        if not _BASE64.fullmatch(data):
+            return data
         return base64.b64decode(b"".join(data.split()).translate(bytes.maketrans(b"-_", b"+/")), validate=True)
     except (binascii.Error, ValueError):
         return data
@@ -155,11 +192,13 @@ def _replayed(log: EventLog, bank: str) -> tuple[tuple[int, str], ...]:
     return tuple((pcr, value.hex()) for pcr, value in sorted(found.pcrs.items()))
 
 
-def _event(event: Event) -> EventReport:
+def _event(event: Event, content: Content | None) -> EventReport:
     digests = tuple((bank, digest.hex()) for bank, digest in event.digests)
-    return EventReport(
-        event.index, event.pcr, event_type_name(event.type), digests, summarise(event), digest_matches_data(event)
-    )
+    if content is None or (content.kind == "pcclient_std" and event.pcr != INFORMATIONAL_PCR):
+        kind, said, matches = event_type_name(event.type), summarise(event), digest_matches_data(event)
+    else:
+        kind, said, matches = content.kind, content.text[:LONGEST], content_matches(event, content)
+    return EventReport(event.index, event.pcr, kind, digests, said, matches, content.kind if content else None)
 
 
 def digest_matches_data(event: Event) -> bool | None:

@@ -49,6 +49,7 @@ MalformedCode = Literal[
     "eventlog-event-size",
     "eventlog-locality",
     "eventlog-bank",
+    "eventlog-record",
     # event data
     "eventdata-size",
     "eventdata-text",

@@ -20,11 +20,13 @@ from attestd.tpm.eventtypes import EventType as EventType
 from attestd.tpm.eventtypes import event_type_name as event_type_name
 from attestd.tpm.pcr import initial_value
 
-Format = Literal["crypto-agile", "sha1-legacy"]
+Format = Literal["crypto-agile", "sha1-legacy", "cel-tlv", "cel-json", "cel-cbor"]
+"""The last three are the encodings of a Canonical Event Log, which people inspect and no device sends."""
 
 INFORMATIONAL_PCR: Final = 0xFFFFFFFF
 """The register number of events that extend nothing; Windows writes its trust points so (10.4.5)."""
 _NO_ACTION: Final = int(EventType.NO_ACTION)
+_FORMATS: Final[tuple[Format, Format]] = ("sha1-legacy", "crypto-agile")
 _SPEC_ID: Final = b"Spec ID Event03\0"
 _STARTUP_LOCALITY: Final = b"StartupLocality\0"
 _LOCALITY_SIZE: Final = len(_STARTUP_LOCALITY) + 1
@@ -81,26 +83,37 @@ def parse_event_log(data: bytes) -> EventLog:
     else is already an event of a SHA-1 log.
     *Raises* `Malformed` ("eventlog-…", "structure-truncated").
     """
-    if len(data) > MAX_EVENT_LOG:
-        raise Malformed("eventlog-size", f"a log of {len(data)} bytes")
-    _, kind, _, size = _legacy_header(data, 0)
-    start = _LEGACY.size
-    agile = kind == _NO_ACTION and data.startswith(_SPEC_ID, start)
-    if agile:
-        header = _event_data(data, start, size)
-        layout = _Layout(_spec_id(header))
-        events, end = _agile_events(data, start + size, layout)
-        algorithms = layout.algorithms
-    else:
-        events, end = _legacy_events(data)
-        algorithms = ("sha1",)
-    return EventLog(
-        format="crypto-agile" if agile else "sha1-legacy",
-        algorithms=algorithms,
-        startup_locality=_startup_locality(events),
-        events=tuple(events),
-        tail=len(data) - end,
-    )
+    log, fault = read_event_log(data)
+    if fault is not None:
+        raise fault
+    return log
+
+
+def read_event_log(data: bytes) -> tuple[EventLog, Malformed | None]:
+    """Read a log as far as it can be read: its events up to the first fault, and the fault or None.
+
+    For people who look at a damaged log. Nothing may be decided by events in front of a fault: `parse_event_log` has none.
+    """
+    events: list[Event] = []
+    agile = False
+    algorithms: tuple[str, ...] = ("sha1",)
+    try:
+        if len(data) > MAX_EVENT_LOG:
+            raise Malformed("eventlog-size", f"a log of {len(data)} bytes", where=0)
+        _, kind, _, size = _legacy_header(data, 0)
+        start = _LEGACY.size
+        agile = kind == _NO_ACTION and data.startswith(_SPEC_ID, start)
+        if agile:
+            algorithms = ()
+            layout = _Layout(_spec_id(_event_data(data, start, size)))
+            algorithms = layout.algorithms
+            end = _agile_events(data, start + size, layout, events)
+        else:
+            end = _legacy_events(data, events)
+        locality = _startup_locality(events)
+    except Malformed as fault:
+        return EventLog(_FORMATS[agile], algorithms, None, tuple(events), 0), fault
+    return EventLog(_FORMATS[agile], algorithms, locality, tuple(events), len(data) - end), None
 
 
 class _Layout:
@@ -144,9 +157,8 @@ def _spec_id(header: bytes) -> tuple[tuple[int, str], ...]:
     return tuple(declared.items())
 
 
-def _agile_events(data: bytes, position: int, layout: _Layout) -> tuple[list[Event], int]:
-    """Read TCG_PCR_EVENT2 structures from position on; return them and where they end (10.2.1)."""
-    events: list[Event] = []
+def _agile_events(data: bytes, position: int, layout: _Layout, events: list[Event]) -> int:
+    """Append TCG_PCR_EVENT2 structures from position on; return where they end (10.2.1)."""
     full, expected, names, width = layout.full, layout.expected, layout.algorithms, len(layout.algorithms)
     padding = _padding_start(data)
     while position < padding:
@@ -168,7 +180,7 @@ def _agile_events(data: bytes, position: int, layout: _Layout) -> tuple[list[Eve
         if len(body) != size:
             raise Malformed("structure-truncated", f"event {index} says {size} bytes, {len(body)} left", where=start)
         events.append(Event(index, pcr, kind, digests, body))
-    return events, position
+    return position
 
 
 def _uneven_event(
@@ -199,9 +211,8 @@ def _uneven_event(
     return pcr, kind, digests, cursor.u32(), cursor.position
 
 
-def _legacy_events(data: bytes) -> tuple[list[Event], int]:
-    """Read TCG_PCClientPCREvent structures; return them and where they end (10.2.3)."""
-    events: list[Event] = []
+def _legacy_events(data: bytes, events: list[Event]) -> int:
+    """Append TCG_PCClientPCREvent structures; return where they end (10.2.3)."""
     position, padding = 0, _padding_start(data)
     while position < padding:
         index = len(events)
@@ -211,7 +222,7 @@ def _legacy_events(data: bytes) -> tuple[list[Event], int]:
         body = _event_data(data, start, size)
         position = start + size
         events.append(Event(index, pcr, kind, (("sha1", digest),), body))
-    return events, position
+    return position
 
 
 def _legacy_header(data: bytes, position: int) -> tuple[int, int, bytes, int]:
