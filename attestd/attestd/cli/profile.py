@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attestd.cli import decision, failures
+from attestd.cli import decision, failures, simulate
 from attestd.cli.answer import answer, show_line, show_table
 from attestd.cli.failures import CommandFailed
 from attestd.cli.inventory import book_at
@@ -25,7 +25,7 @@ Name = Annotated[str, typer.Argument(help="The profile's name.", show_default=Fa
 _DRAFTS = Path("profiles")
 
 
-def _read(path: Path) -> "tuple[Profile, str]":
+def read_profile(path: Path) -> "tuple[Profile, str]":
     """Return the profile in a file, and the file's text. *Raises* ProfileError, CommandFailed."""
     from attestd.appraisal.profile import parse_profile_yaml
     from attestd.protocol import limits
@@ -130,7 +130,7 @@ def check(file: Document, as_json: Json = False) -> None:
     """Read a profile and say what it requires; the exit code is 1 where it is not one, or requires nothing."""
     from attestd.appraisal.policy import Check
 
-    profile, _ = _read(file)
+    profile, _ = read_profile(file)
     _require_label(profile.name)
     requires = [policy.claim for policy in profile.claims if policy.check in (Check.REQUIRED, Check.ABSENT)]
     judged = bool(requires) or any(register.values for register in profile.registers)
@@ -164,7 +164,7 @@ def add(
     """Keep a profile beside the configuration, as a draft. A draft decides nothing until it is activated."""
     from attestd.cli.setup import files
 
-    profile, text = _read(file)
+    profile, text = read_profile(file)
     place = _draft(load(directory).directory, _require_label(profile.name), profile.version)
     if activate:
         if place.exists() and place.read_text(encoding="utf-8") != text:
@@ -218,7 +218,7 @@ def activate(
     place = _draft(load(directory).directory, _require_label(name), version)
     if not place.is_file():
         raise CommandFailed("profile-unknown", f"there is no draft {place}: attestd profile add FILE")
-    profile, _ = _read(place)
+    profile, _ = read_profile(place)
     if (profile.name, profile.version) != (name, version):
         raise CommandFailed("profile-malformed", f"{place} says that it is {profile.name} v{profile.version}")
     _activate(profile, directory, key, as_json)
@@ -296,7 +296,7 @@ def show(
         place = _draft(load(directory).directory, _require_label(name), version or 1)
         if not place.is_file():
             raise CommandFailed("profile-unknown", f"there is no profile {name} of that version: attestd profile list")
-        text = _read(place)[1]
+        text = read_profile(place)[1]
         document = {"draft": text}
 
     def render(console: Any) -> None:
@@ -304,3 +304,7 @@ def show(
             show_line(console, line)
 
     answer(document, render, as_json=as_json)
+
+
+commands.command("simulate")(simulate.simulate)
+commands.command("shadow")(simulate.shadow)

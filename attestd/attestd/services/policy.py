@@ -69,6 +69,30 @@ class PolicySource:
         """Return the active versions of a profile, newest first; none for a name that nobody activated."""
         return tuple(self._load(version.document, version.digest) for version in reversed(book.active(name)))
 
+    def staged(self, book: PolicyBook, name: str) -> tuple[Profile, ...]:
+        """Return the staged versions of a profile that can be read, newest first. They judge no device.
+
+        One that cannot be read is left out: whoever staged it sees that it says nothing, and no device is harmed by it.
+        """
+        found = []
+        for version in reversed(book.staged(name)):
+            try:
+                found.append(self._load(version.document, version.digest))
+            except Refused:
+                continue
+        return tuple(found)
+
+    def version(self, book: PolicyBook, digest: bytes) -> Profile | None:
+        """Return the version with this digest, whatever its standing; None where no change has named it or nobody can read it."""
+        for state in book.profiles.values():
+            for _, version in state.versions():
+                if version.digest == digest:
+                    try:
+                        return self._load(version.document, version.digest)
+                    except Refused:
+                        return None
+        return None
+
     def _advance(self, connection: Connection) -> None:
         try:
             # What is learnt while running was applied just now: keys that have ended since do not count for it.

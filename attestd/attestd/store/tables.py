@@ -1,4 +1,4 @@
-"""Every table, as SQLModel classes; the first migration creates exactly these, and a test compares them.
+"""Every table, as SQLModel classes; the migrations create exactly these, and a test compares them.
 
 Proves nothing. Times are milliseconds since the epoch. Three choices hold for all tables:
 
@@ -126,6 +126,26 @@ class Attestation(Base, table=True):
     attest: bytes = Field(sa_type=LargeBinary)
     signature: bytes = Field(sa_type=LargeBinary)
     nonce: bytes = Field(sa_type=LargeBinary)
+    findings: Any = Field(sa_type=Document, nullable=True)
+
+
+class ShadowVerdict(Base, table=True):
+    """What a staged version of a profile says of a device's newest proof: shown, and never asked by whoever decides.
+
+    `attestation` is that proof, `since` when it first said so. Rows go when their version is staged no longer.
+    """
+
+    __tablename__ = "shadow_verdict"
+
+    device_id: str = Field(primary_key=True, sa_type=IDENTIFIER, foreign_key=_DEVICE)
+    profile_digest: bytes = Field(primary_key=True, sa_type=LargeBinary)
+    profile: str = Field(sa_type=IDENTIFIER)
+    profile_version: int = Field(sa_type=Integer)
+    attestation: int = Field(sa_type=BigInteger)
+    log_digest: bytes | None = Field(sa_type=LargeBinary)
+    pcr_digest: bytes | None = Field(sa_type=LargeBinary)
+    outcome: str = Field(sa_type=IDENTIFIER)
+    since: int = Field(sa_type=BigInteger)
     findings: Any = Field(sa_type=Document, nullable=True)
 
 
@@ -284,6 +304,7 @@ DEVICE: Final = _table(Device)
 DEVICE_STATE: Final = _table(DeviceState)
 DEVICE_EVIDENCE: Final = _table(DeviceEvidence)
 ATTESTATION: Final = _table(Attestation)
+SHADOW_VERDICT: Final = _table(ShadowVerdict)
 TRANSITION: Final = _table(Transition)
 REFUSAL: Final = _table(Refusal)
 EVENT_LOG: Final = _table(EventLog)
