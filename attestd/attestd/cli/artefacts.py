@@ -15,7 +15,8 @@ from attestd.cli.failures import CommandFailed
 from attestd.cli.text import plain
 
 if TYPE_CHECKING:
-    from attestd.reference.files import AllowList, Member, PlaceFiles, Readable, Wish
+    from attestd.reference.debian import Layout
+    from attestd.reference.files import AllowList, Member, Members, PlaceFiles, Readable, Wish
 
 _QUIET: Final = 1.0
 """Seconds after which whoever sits at a terminal is told how far it is."""
@@ -23,32 +24,54 @@ _EVERY: Final = 0.25
 
 
 def collect_files(
-    places: Sequence[Path], *, wish: "Wish | None" = None, tell: "Callable[[PlaceFiles], None] | None" = None
+    places: Sequence[Path],
+    *,
+    wish: "Wish | None" = None,
+    layout: "Layout | None" = None,
+    tell: "Callable[[PlaceFiles], None] | None" = None,
 ) -> "AllowList":
     """Return what the files of all places allow.
 
-    `wish` is which files and digests are wanted (default: code, by SHA-256), `tell` is called with a place as it grows (default:
-    a line on standard error, where that is a terminal). *Raises* CommandFailed, OSError.
+    `wish` is which files and digests are wanted (default: code, by SHA-256); `layout` is for packages (default: either); `tell` is
+    called with a place as it grows (default: a line on standard error, where that is a terminal).
+    *Raises* CommandFailed, OSError.
     """
+    from attestd.reference.debian import Layout
     from attestd.reference.files import ArtefactRefused, Wish, combine
 
-    chosen = wish if wish is not None else Wish()
     progress = Progress()
+    found = []
     try:
-        return combine([_place(place, chosen, tell or progress.tell) for place in places])
-    except ArtefactRefused as error:
-        raise CommandFailed(error.code, error.message) from None
+        for path in places:
+            try:
+                found.append(_place(path, wish or Wish(), layout or Layout.EITHER, tell or progress.tell))
+            except ArtefactRefused as error:
+                raise CommandFailed(error.code, f"{path}: {error.message}") from None
     finally:
         progress.end()
+    return combine(found)
 
 
-def _place(path: Path, wish: "Wish", tell: "Callable[[PlaceFiles], None]") -> "PlaceFiles":
+def _place(path: Path, wish: "Wish", layout: "Layout", tell: "Callable[[PlaceFiles], None]") -> "PlaceFiles":
+    from attestd.reference.archive import initramfs_members, tar_members
+    from attestd.reference.debian import package_members
     from attestd.reference.files import PlaceFiles, collect
+    from attestd.reference.places import kind_of
+    from attestd.reference.streams import Source, inflated
 
     if path.is_dir():
         place = PlaceFiles(str(path), "directory")
         return collect(_walk(path, place), place, wish=wish, tick=tell)
-    raise CommandFailed("artefact-unknown", f"{path} is no directory")
+    with path.open("rb", buffering=1 << 20) as file:
+        kind = kind_of(file)
+        file.seek(0)
+        place = PlaceFiles(str(path), kind)
+        if kind == "package":
+            members: Members = package_members(file, place)
+            return collect(members, place, wish=wish, spellings=layout.spellings, tick=tell)
+        if kind == "initramfs":
+            return collect(initramfs_members(file), place, wish=wish, tick=tell)
+        return collect(tar_members(inflated(Source(file))), place, wish=wish, tick=tell)
 
 
 def _walk(root: Path, place: "PlaceFiles") -> "Iterator[tuple[Member, Readable]]":

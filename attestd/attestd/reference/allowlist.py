@@ -55,9 +55,15 @@ def _blocks(listed: AllowList) -> Iterator[str]:
     for places in sorted(blocks):
         yield f"    # {' and '.join(_called(listed.places[number]) for number in places)}: {len(blocks[places])} paths"
         for item in blocks[places]:
-            contents = len({name for name, _ in item.digests}) < len(item.digests)
             digests = (f"{name}:{value.hex()}" for name, value in item.digests)
-            yield allow_line(item.path, digests, remark="several contents" if contents else "")
+            yield allow_line(item.path, digests, remark=", ".join(_remarks(listed, item)))
+
+
+def _remarks(listed: AllowList, item: AllowedPath) -> Iterator[str]:
+    if len({name for name, _ in item.digests}) < len(item.digests):
+        yield "several contents"
+    if any(item.path.encode() in listed.places[number].conffiles for number in item.places):
+        yield "configuration: a device may have another"
 
 
 def _called(place: PlaceFiles) -> str:

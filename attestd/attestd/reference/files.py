@@ -108,13 +108,17 @@ class FileFinding:
 
 @dataclass(slots=True)
 class PlaceFiles:
-    """What was found in one place; `files` and `size` count what was read through, wanted or not."""
+    """What was found in one place; `files` counts all regular files, `size` the bytes of those that were wanted.
+
+    `conffiles` are paths of which a package says that administrators may change them.
+    """
 
     name: str
     kind: str
     files: int = 0
     size: int = 0
     digests: dict[bytes, tuple[Digest, ...]] = field(default_factory=dict)
+    conffiles: set[bytes] = field(default_factory=set)
     findings: list[FileFinding] = field(default_factory=list)
 
     def remark(self, code: str, path: bytes, message: str) -> None:
@@ -189,6 +193,8 @@ class _Tree:
         if path is None:
             self._place.remark("path-loop", member.path, "its symbolic links lead nowhere")
             return
+        if path.endswith(b"/") and member.kind is not Kind.DIRECTORY:
+            raise ArtefactRefused("artefact-path", f"{self._place.name} has a file without a name")
         if member.kind is not Kind.DIRECTORY and self._links.pop(path, None) is not None:
             self._parents.clear()
         if member.kind is Kind.SYMLINK:
