@@ -11,19 +11,23 @@ verify something that nobody signed. The skeleton is five containers deep, so sl
 """
 
 import hashlib
-import re
+import unicodedata
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Final
 
 from attestd_pki import bounds, der
 from attestd_pki.errors import PkiError
+from attestd_pki.times import read_time
 
 RSA_ENCRYPTION: Final = "1.2.840.113549.1.1.1"
 RSAES_OAEP: Final = "1.2.840.113549.1.1.7"
 RSASSA_PSS: Final = "1.2.840.113549.1.1.10"
 EC_PUBLIC_KEY: Final = "1.2.840.10045.2.1"
+EC_DH: Final = "1.3.132.1.12"
 ED25519: Final = "1.3.101.112"
+ED448: Final = "1.3.101.113"
+ML_DSA: Final = {f"2.16.840.1.101.3.4.3.{arc}": parameters for arc, parameters in ((17, 44), (18, 65), (19, 87))}
+"""The three parameter sets of FIPS 204, which name themselves by the size of their matrix (RFC 9881, 2)."""
 _ECDSA_ARC: Final = "1.2.840.10045.4."
 
 _KEY_TYPES: Final = {
@@ -31,9 +35,24 @@ _KEY_TYPES: Final = {
     RSAES_OAEP: "rsa",
     RSASSA_PSS: "rsa",
     EC_PUBLIC_KEY: "ec",
+    EC_DH: "ec",
     ED25519: "ed25519",
+    ED448: "ed448",
+    **dict.fromkeys(ML_DSA, "ml-dsa"),
 }
-_CURVE_BITS: Final = {"1.2.840.10045.3.1.7": 256, "1.3.132.0.34": 384, "1.3.132.0.35": 521}
+_OTHER_BITS: Final = {ED25519: 256, ED448: 456, **ML_DSA}
+CURVES: Final = {
+    "1.2.840.10045.3.1.1": ("P-192", 192),
+    "1.3.132.0.33": ("P-224", 224),
+    "1.2.840.10045.3.1.7": ("P-256", 256),
+    "1.3.132.0.34": ("P-384", 384),
+    "1.3.132.0.35": ("P-521", 521),
+    "1.3.132.0.10": ("secp256k1", 256),
+    "1.3.36.3.3.2.8.1.1.7": ("brainpoolP256r1", 256),
+    "1.3.36.3.3.2.8.1.1.11": ("brainpoolP384r1", 384),
+    "1.3.36.3.3.2.8.1.1.13": ("brainpoolP512r1", 512),
+}
+"""Named curves (SEC 2, RFC 5639) as (name, bits); parameters written out are never compared with them (CVE-2020-0601)."""
 _ATTRIBUTES: Final = {
     "2.5.4.3": "CN",
     "2.5.4.5": "serialNumber",
@@ -42,13 +61,12 @@ _ATTRIBUTES: Final = {
     "2.5.4.8": "ST",
     "2.5.4.10": "O",
     "2.5.4.11": "OU",
+    "0.9.2342.19200300.100.1.25": "DC",
     "2.23.133.2.1": "tpmManufacturer",
     "2.23.133.2.2": "tpmModel",
     "2.23.133.2.3": "tpmVersion",
 }
 _ENCODINGS: Final = {0x0C: "utf-8", 0x13: "ascii", 0x14: "latin-1", 0x16: "ascii", 0x1C: "utf-32-be", 0x1E: "utf-16-be"}
-_UTC_TIME = re.compile(rb"(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z")
-_GENERALIZED_TIME = re.compile(rb"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +92,20 @@ class Name:
 
     @property
     def key(self) -> tuple[frozenset[tuple[str, str]], ...]:
-        """What two spellings of one name share: sets without order, case and runs of spaces folded (RFC 5280, 7.1).
+        """What two spellings of one name share: sets without order, case, spaces and compositions folded (RFC 4518, 2).
 
         Used to find candidates; only a signature makes one an issuer.
         """
-        return tuple(frozenset((kind, " ".join(value.casefold().split())) for kind, value in rdn) for rdn in self.rdns)
+        return tuple(frozenset((kind, _folded(value)) for kind, value in rdn) for rdn in self.rdns)
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """The fields of one certificate. Times are unix seconds; bytes are slices of `der`.
 
-    `key_type` is rsa, ec, ed25519 or unknown; `key_bits` is 0 where the size is not known. `spki` is as the certificate
-    has it: use `signatures.canonical_spki` to compare keys. `deviations` are kebab-case.
+    `key_type` is rsa, ec, ed25519, ed448, ml-dsa or unknown; `key_bits` is 0 where the size is not known, and the parameter
+    set of ML-DSA; `key_curve` is a name of `CURVES` or empty. `spki` is as the certificate has it: use
+    `signatures.canonical_spki` to compare keys. `deviations` are kebab-case.
     """
 
     der: bytes = field(repr=False)
@@ -103,6 +122,7 @@ class Certificate:
     key_oid: str
     key_type: str
     key_bits: int
+    key_curve: str
     extensions: tuple[Extension, ...] = field(repr=False)
     tbs: bytes = field(repr=False)
     signature: bytes = field(repr=False)
@@ -162,7 +182,7 @@ def _certificate(data: bytes) -> Certificate:
     notes.add("ecdsa-parameters-null", when=inner[0].startswith(_ECDSA_ARC) and inner[1] == b"\x05\x00")
     serial, issuer, subject = _serial(fields[0], notes), _name(fields[2], notes), _name(fields[4], notes)
     not_before, not_after = _validity(fields[3], notes)
-    key_oid, key_type, key_bits = _key(fields[5], notes)
+    key_oid, key_type, key_bits, curve = _key(fields[5], notes)
     return Certificate(
         der=data,
         sha256=hashlib.sha256(data).digest(),
@@ -178,6 +198,7 @@ def _certificate(data: bytes) -> Certificate:
         key_oid=key_oid,
         key_type=key_type,
         key_bits=key_bits,
+        key_curve=curve,
         extensions=_extensions(fields[6:], version, notes),
         tbs=tbs.raw,
         signature=der.bits(signature),
@@ -258,9 +279,25 @@ def _rdn(element: der.Element, notes: _Notes) -> tuple[tuple[str, str], ...]:
 def _attribute(element: der.Element) -> tuple[str, str]:
     oid, value = _exactly(element.content, 2, "an attribute")
     kind = der.object_identifier(oid)
+    return _ATTRIBUTES.get(kind, kind), _text(value)
+
+
+def _text(value: der.Element) -> str:
+    """Return a DirectoryString; one whose octets its type cannot hold is read as UTF-8 or Latin-1, whichever fits first."""
     encoding = _ENCODINGS.get(value.tag)
-    text = value.content.decode(encoding, "replace") if encoding else f"#{value.raw.hex()}"
-    return _ATTRIBUTES.get(kind, kind), text
+    if encoding is None:
+        return f"#{value.raw.hex()}"
+    for attempt in (encoding, "utf-8"):
+        try:
+            return value.content.decode(attempt)
+        except UnicodeDecodeError:
+            continue
+    return value.content.decode("latin-1")
+
+
+def _folded(text: str) -> str:
+    plain = text if text.isascii() else unicodedata.normalize("NFKC", text)
+    return " ".join(plain.casefold().split())
 
 
 def _printable(text: str) -> str:
@@ -277,39 +314,32 @@ def _validity(element: der.Element, notes: _Notes) -> tuple[int, int]:
 
 
 def _time(element: der.Element, notes: _Notes) -> int:
-    """Return a Time as unix seconds (RFC 5280, 4.1.2.5); only UTC with seconds, the one form in use."""
-    pattern = {0x17: _UTC_TIME, 0x18: _GENERALIZED_TIME}.get(element.tag)
-    match = pattern.fullmatch(element.content) if pattern else None
-    if match is None:
-        raise _malformed("a time is neither UTCTime nor GeneralizedTime in UTC")
-    year, *rest = (int(part) for part in match.groups())
-    if element.tag == 0x17:
-        year += 1900 if year >= 50 else 2000
-    notes.add("generalized-time-before-2050", when=element.tag == 0x18 and year < 2050)
-    try:
-        return int(datetime(year, *rest, tzinfo=UTC).timestamp())  # type: ignore[misc, arg-type]
-    except ValueError as error:
-        raise _malformed("a time is not in the calendar") from error
+    seconds, odd = read_time(element)
+    for deviation in odd:
+        notes.add(deviation, when=True)
+    return seconds
 
 
 # --- key and extensions ---------------------------------------------------------------------------------------------
 
 
-def _key(spki: der.Element, notes: _Notes) -> tuple[str, str, int]:
-    """Return (object identifier, type, size in bits) of a SubjectPublicKeyInfo."""
+def _key(spki: der.Element, notes: _Notes) -> tuple[str, str, int, str]:
+    """Return (object identifier, type, size in bits, curve) of a SubjectPublicKeyInfo."""
     algorithm, key = _exactly(spki.content, 2, "SubjectPublicKeyInfo")
     oid, parameters = _algorithm(algorithm)
     kind = _KEY_TYPES.get(oid, "unknown")
     notes.add("key-named-rsaes-oaep", when=oid == RSAES_OAEP)
     notes.add("key-named-rsassa-pss", when=oid == RSASSA_PSS)
     notes.add("key-parameters", when=oid == RSA_ENCRYPTION and parameters != b"\x05\x00")
+    notes.add("key-named-ecdh", when=oid == EC_DH)
     if kind == "rsa":
-        return oid, kind, rsa_numbers(key)[0].bit_length()
+        return oid, kind, rsa_numbers(key)[0].bit_length(), ""
     if kind == "ec":
         curve = der.elements(parameters)
         named = len(curve) == 1 and curve[0].tag == der.OBJECT_IDENTIFIER
-        return oid, kind, _CURVE_BITS.get(der.object_identifier(curve[0]), 0) if named else 0
-    return oid, kind, 256 if kind == "ed25519" else 0
+        name, size = CURVES.get(der.object_identifier(curve[0]), ("", 0)) if named else ("", 0)
+        return oid, kind, size, name
+    return oid, kind, _OTHER_BITS.get(oid, 0), ""
 
 
 def rsa_numbers(key: der.Element) -> tuple[int, int]:

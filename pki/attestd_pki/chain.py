@@ -16,16 +16,18 @@ One walk costs at most `Budget.signatures` signatures, whatever a stranger sends
 one that came closest to an anchor is raised.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, unique
 from types import MappingProxyType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from attestd_pki import extensions
 from attestd_pki.certificate import Certificate
 from attestd_pki.errors import PkiError
-from attestd_pki.signatures import SHA1, uses_sha1, verify_signature
+from attestd_pki.signatures import SHA1, WEAK, kinds_fit, known_algorithm, verify_signature, weak_hash
+
+T = TypeVar("T")
 
 _KNOWN_CRITICAL: Final = frozenset(
     {
@@ -38,8 +40,10 @@ _KNOWN_CRITICAL: Final = frozenset(
         extensions.CERTIFICATE_POLICIES,
     }
 )
-_MIN_RSA_BITS: Final = 2048
-"""SP 800-131A: fewer bits give less than 112 bits of strength. No issuer of 450 has fewer."""
+_MIN_BITS: Final = {"rsa": 2048, "ec": 256}
+"""SP 800-131A: fewer bits of RSA give less than 112 bits of strength. No issuer of 450 has fewer, or a smaller curve."""
+_CURVES: Final = frozenset({"P-256", "P-384", "P-521", "brainpoolP256r1", "brainpoolP384r1", "brainpoolP512r1"})
+"""Curves of authorities: those of SP 800-186 and RFC 5639 with 128 bits of strength. No authority is on another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +69,14 @@ class Expiry(Enum):
 class Exceptions:
     """What the operator tolerates, by name. The default tolerates nothing.
 
-    `sha1_issuers` are SHA-256 of issuer certificates whose signatures with SHA-1 are accepted.
+    `sha1_issuers` are SHA-256 of issuer certificates whose signatures with SHA-1 are accepted. `recorded` are SHA-256 of
+    certificates of which every weakness is recorded and not refused: any weak hash, small keys, critical extensions that are
+    unknown here, version 1. It is for reports to people; nothing that admits a device names any.
     """
 
     sha1_issuers: frozenset[bytes] = frozenset()
     expiry: Expiry = Expiry.REFUSE
+    recorded: frozenset[bytes] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +147,12 @@ def build_and_verify_chain(
     _check_not_before(leaf, at)
     if exceptions.expiry is Expiry.REFUSE:
         _check_not_after(leaf, at)
-    _check_critical(leaf)
+    if leaf.sha256 not in exceptions.recorded:
+        _check_critical(leaf)
     path = walk.extend((leaf,))
     if path is None:
         raise walk.refusal
-    return Chain(path, _deviations(path, at))
+    return Chain(path, deviations_of(path, at, anchored=True))
 
 
 class _Walk:
@@ -209,17 +217,23 @@ class _Walk:
             _check_not_before(issuer, self._at)
             if self._exceptions.expiry is not Expiry.RECORD_ALL:
                 _check_not_after(issuer, self._at)
-            _check_issuer(issuer, path)
+            recorded = issuer.sha256 in self._exceptions.recorded
+            _check_authority(issuer, path, version_1=recorded and issuer.sha256 in self._store.anchors)
+            if not recorded:
+                _check_strength(issuer)
         except PkiError as error:
             self._refuse(2 * len(path) + 1, error)
             return False
         return True
 
     def _check_hash(self, algorithm: str, subject: Certificate, issuer: Certificate) -> None:
-        if algorithm == SHA1 and issuer.sha256 not in self._exceptions.sha1_issuers:
-            who = f"{issuer.subject.text} ({issuer.sha256.hex()})"
+        named = self._exceptions.recorded | (self._exceptions.sha1_issuers if algorithm == SHA1 else frozenset())
+        if issuer.key_type == "ec" and issuer.key_curve not in _CURVES and issuer.sha256 not in named:
+            raise PkiError("chain-signature-algorithm", f"{issuer.subject.text} signs on the curve {issuer.key_curve}")
+        if algorithm in WEAK and issuer.sha256 not in named:
+            who, spelt = f"{issuer.subject.text} ({issuer.sha256.hex()})", algorithm.upper().replace("SHA1", "SHA-1")
             raise PkiError(
-                "chain-weak-hash", f"{who} signed {_called(subject)} with SHA-1, and is not named as an exception"
+                "chain-weak-hash", f"{who} signed {_called(subject)} with {spelt}, and is not named as an exception"
             )
 
     def _refuse(self, reached: int, refusal: PkiError) -> None:
@@ -228,19 +242,25 @@ class _Walk:
 
 
 def _missing(subject: Certificate) -> PkiError:
+    """Say which certificate is missing, by all that its child knows of it: name, key identifier, where to fetch it."""
     if subject.self_issued:
         name = subject.subject.text
         return PkiError(
             "chain-self-signed", f"{name} ({subject.sha256.hex()}) ends the path and is not a pinned anchor"
         )
-    identifier = extensions.authority_key_identifier(subject)
+    identifier = _hint(extensions.authority_key_identifier, subject)
     key = f" with key identifier {identifier.hex()}" if identifier else ""
+    urls = _hint(extensions.issuer_urls, subject)
+    where = f"; the certificate says that it is at {urls[0]}" if urls else ""
     return PkiError(
-        "chain-issuer-missing", f"the issuer {subject.issuer.text}{key} is neither in the bundle nor was it sent"
+        "chain-issuer-missing", f"the issuer {subject.issuer.text}{key} is neither in the bundle nor was it sent{where}"
     )
 
 
 def _signature_refusal(error: PkiError, subject: Certificate, issuer: Certificate) -> PkiError:
+    if error.code == "signature-algorithm" and known_algorithm(subject) and not kinds_fit(subject, issuer):
+        # A key that cannot have made it, under the same name: the right one is what is missing.
+        return _missing(subject)
     if error.code != "signature-invalid":
         return PkiError("chain-signature-algorithm", f"{issuer.subject.text}: {error.message}")
     if subject.self_issued or not _key_identifier_fits(subject, issuer):
@@ -249,9 +269,24 @@ def _signature_refusal(error: PkiError, subject: Certificate, issuer: Certificat
     return PkiError("chain-signature", f"{issuer.subject.text} did not sign {_called(subject)}")
 
 
+def _hint(read: Callable[[Certificate], T | None], certificate: Certificate) -> T | None:
+    """Return what an extension hints at; one that cannot be read hints at nothing."""
+    try:
+        return read(certificate)
+    except PkiError:
+        return None
+
+
 def _key_identifier_fits(subject: Certificate, issuer: Certificate) -> bool:
-    """Return whether the key identifiers agree, or one of them is absent. A hint for the order, never a proof."""
-    wanted, offered = extensions.authority_key_identifier(subject), extensions.subject_key_identifier(issuer)
+    """Return whether the identifiers agree, or one of them is absent. A hint for the order, never a proof.
+
+    An authority that is meant by issuer and serial number is known by that number (RFC 5280, 4.2.1.1).
+    """
+    wanted = _hint(extensions.authority_key_identifier, subject)
+    serial = _hint(extensions.authority_serial, subject)
+    if serial is not None and serial != issuer.serial:
+        return False
+    offered = _hint(extensions.subject_key_identifier, issuer)
     return wanted is None or offered is None or wanted == offered
 
 
@@ -280,10 +315,15 @@ def _check_critical(certificate: Certificate) -> None:
             raise PkiError("chain-critical-extension", message)
 
 
-def _check_issuer(issuer: Certificate, path: tuple[Certificate, ...]) -> None:
-    """Refuse an issuer that may not issue the end of `path` (RFC 5280, 6.1.4 (k) to (o))."""
+def _check_authority(issuer: Certificate, path: tuple[Certificate, ...], *, version_1: bool) -> None:
+    """Refuse an issuer that may not issue the end of `path` (RFC 5280, 6.1.4 (k) to (n)).
+
+    `version_1` says that it is an anchor which may be older than the mark of an authority: then only its pin says what it is.
+    """
     name = issuer.subject.text
     constraints = extensions.basic_constraints(issuer)
+    if constraints is None and version_1 and issuer.version == 1:
+        return
     if constraints is None or not constraints[0]:
         raise PkiError("chain-ca-false", f"{name} is not a certificate authority")
     usage = extensions.key_usage(issuer)
@@ -296,22 +336,45 @@ def _check_issuer(issuer: Certificate, path: tuple[Certificate, ...]) -> None:
     if issuer.extension(extensions.NAME_CONSTRAINTS):
         # None of 450 manufacturers' authorities has them. Refusing keeps what their author relied on.
         raise PkiError("chain-name-constraint", f"{name} has name constraints, which are not evaluated here")
+
+
+def _check_strength(issuer: Certificate) -> None:
+    """Refuse an issuer with something critical that is unknown here (RFC 5280, 6.1.4 (o)), or with a small key."""
     _check_critical(issuer)
-    if issuer.key_type == "rsa" and issuer.key_bits < _MIN_RSA_BITS:
-        raise PkiError("chain-weak-key", f"{name} has an RSA key of {issuer.key_bits} bits")
+    if is_small(issuer):
+        name, key = issuer.subject.text, issuer.key_type.upper()
+        raise PkiError("chain-weak-key", f"{name} has an {key} key of {issuer.key_bits} bits")
 
 
-def _deviations(path: tuple[Certificate, ...], at: int) -> tuple[str, ...]:
-    """Return what a person should know of a path that was accepted, leaf first."""
+def is_small(certificate: Certificate) -> bool:
+    """Return whether the certified key is of a size that an authority must not have."""
+    return 0 < certificate.key_bits < _MIN_BITS.get(certificate.key_type, 0)
+
+
+def deviations_of(path: tuple[Certificate, ...], at: int, *, anchored: bool) -> tuple[str, ...]:
+    """Return what a person should know of a path, leaf first; of an anchor, the signature was not looked at."""
     found: dict[str, None] = {}
     for index, certificate in enumerate(path):
         odd = list(certificate.deviations)
         if at > certificate.not_after:
             odd.append("expired")
-        # The anchor's own signature was not looked at.
-        if index < len(path) - 1 and uses_sha1(certificate):
-            odd.append("sha1-signature")
-        if index > 0 and extensions.key_usage(certificate) is None:
-            odd.append("key-usage-absent")
+        weak = weak_hash(certificate)
+        if weak is not None and not (anchored and index == len(path) - 1):
+            odd.append(f"{weak}-signature")
+        if index > 0:
+            odd += _odd_authority(certificate)
+        unknown = (one.oid for one in certificate.extensions if one.critical and one.oid not in _KNOWN_CRITICAL)
+        odd += [f"unknown-critical-extension {oid}" for oid in unknown]
         found |= dict.fromkeys(f"{deviation}: {_called(certificate)}" for deviation in odd)
     return tuple(found)
+
+
+def _odd_authority(certificate: Certificate) -> list[str]:
+    odd = []
+    if _hint(extensions.key_usage, certificate) is None:
+        odd.append("key-usage-absent")
+    if is_small(certificate) or (certificate.key_type == "ec" and certificate.key_curve not in _CURVES):
+        odd.append(f"weak-key {certificate.key_curve or certificate.key_type} {certificate.key_bits}")
+    if _hint(extensions.basic_constraints, certificate) is None:
+        odd.append("basic-constraints-absent")
+    return odd

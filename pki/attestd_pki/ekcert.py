@@ -59,6 +59,7 @@ MANUFACTURERS: Final = {
 _SOFTWARE_TPM: Final = "id:00001014"
 _ID = re.compile(r"id:([0-9A-Fa-f]{8})")
 _MIN_RSA_BITS: Final = 2048
+_CURVES: Final = frozenset({"P-256", "P-384", "P-521"})
 _TRANSPORT: Final = {"rsa": extensions.KEY_ENCIPHERMENT, "ec": extensions.KEY_AGREEMENT}
 
 
@@ -161,7 +162,8 @@ def _check_usage(certificate: Certificate) -> list[str]:
 
 
 def _check_key(certificate: Certificate) -> list[str]:
-    if certificate.key_type not in _TRANSPORT or certificate.key_bits == 0:
+    usable = certificate.key_type == "rsa" or certificate.key_curve in _CURVES
+    if certificate.key_type not in _TRANSPORT or certificate.key_bits == 0 or not usable:
         raise PkiError("ek-key-algorithm", "an endorsement key is RSA, or on P-256, P-384 or P-521")
     if certificate.key_type == "rsa" and certificate.key_bits < _MIN_RSA_BITS:
         raise PkiError("ek-key-size", f"an RSA endorsement key has at least {_MIN_RSA_BITS} bits")

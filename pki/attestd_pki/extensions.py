@@ -22,6 +22,9 @@ NAME_CONSTRAINTS: Final = "2.5.29.30"
 CERTIFICATE_POLICIES: Final = "2.5.29.32"
 AUTHORITY_KEY_IDENTIFIER: Final = "2.5.29.35"
 EXTENDED_KEY_USAGE: Final = "2.5.29.37"
+AUTHORITY_INFORMATION_ACCESS: Final = "1.3.6.1.5.5.7.1.1"
+_CA_ISSUERS: Final = "1.3.6.1.5.5.7.48.2"
+_MAX_URL: Final = 512
 
 DIGITAL_SIGNATURE: Final = "digitalSignature"
 KEY_ENCIPHERMENT: Final = "keyEncipherment"
@@ -116,6 +119,32 @@ def authority_key_identifier(certificate: Certificate) -> bytes | None:
         return None
     parts = der.elements(der.only(extension.value, der.SEQUENCE).content)
     return next((part.content for part in parts if part.tag == 0x80), None)
+
+
+@_read
+def authority_serial(certificate: Certificate) -> int | None:
+    """Return the serial number by which the issuer's certificate is meant, or None where that is not how ([2])."""
+    extension = certificate.extension(AUTHORITY_KEY_IDENTIFIER)
+    if extension is None:
+        return None
+    parts = der.elements(der.only(extension.value, der.SEQUENCE).content)
+    found = next((part.content for part in parts if part.tag == 0x82), b"")
+    return int.from_bytes(found, "big", signed=True) if found else None
+
+
+@_read
+def issuer_urls(certificate: Certificate) -> tuple[str, ...]:
+    """Return where the issuer's certificate is said to be (caIssuers, RFC 5280, 4.2.2.1), of printable ASCII only."""
+    extension = certificate.extension(AUTHORITY_INFORMATION_ACCESS)
+    if extension is None:
+        return ()
+    found = []
+    for access in der.elements(der.only(extension.value, der.SEQUENCE).content):
+        parts = der.elements(access.content)
+        if len(parts) == 2 and parts[1].tag == 0x86 and der.object_identifier(parts[0]) == _CA_ISSUERS:
+            text = parts[1].content.decode("ascii", "replace")[:_MAX_URL]
+            found.append("".join(one if "!" <= one <= "~" else "?" for one in text))
+    return tuple(found)
 
 
 @_read

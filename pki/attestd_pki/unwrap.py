@@ -9,7 +9,9 @@ Does not read the certificate, and says nothing about who signed it. Accepts, in
     TCG stored certificate   10 01 | 00 | length16 | 10 02 | DER     (TCG PC Client Implementation 1.2, 7.3.2)
     OCTET STRING             04 | length | DER
     NV padding               DER, then 0x00 and 0xFF in any number, or one other octet repeated
-    several certificates     DER, DER, …, padding                    (Intel keeps the chain in one index)
+    several certificates     DER, DER, …, padding                    (Intel keeps the chain in one index), each perhaps with
+                             a TCG header, and padding between them
+    TPM2B                    length16 | any of these
 """
 
 import base64
@@ -22,7 +24,7 @@ from urllib.parse import unquote_to_bytes
 from attestd_pki import bounds, der
 from attestd_pki.errors import PkiError
 
-_PEM = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----([A-Za-z0-9+/=\s]*)-----END ")
+_PEM = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----([A-Za-z0-9+/=\s]*)(?:-----END |\Z)")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_=\s-]+")
 _PADDING: Final = b"\x00\xff"
 _STORED_FULL: Final = bytes.fromhex("100100")
@@ -46,7 +48,7 @@ def unwrap_all(data: bytes) -> tuple[bytes, ...]:
     for _ in range(bounds.MAX_LAYERS + 1):
         if not data.strip(_PADDING):
             raise PkiError("unwrap-empty", "there is no certificate")
-        if data[0] == der.SEQUENCE:
+        if data[0] == der.SEQUENCE or data.startswith(_STORED):
             return _split(data)
         data = _peel(data)
     raise PkiError("unwrap-too-deep", f"more than {bounds.MAX_LAYERS} wrappings")
@@ -54,8 +56,8 @@ def unwrap_all(data: bytes) -> tuple[bytes, ...]:
 
 def _peel(data: bytes) -> bytes:
     """Return `data` without its outermost wrapping."""
-    if data.startswith(_STORED):
-        return _stored(data)
+    if int.from_bytes(data[:2], "big") == len(data) - 2 and data[2:3] in (b"\x30", b"\x10", b"\x04"):
+        return data[2:]
     if data[0] == der.OCTET_STRING:
         _, start, end = _measure(data)
         return data[start:end]
@@ -77,17 +79,17 @@ def _measure(data: bytes) -> tuple[int, int, int]:
         raise PkiError(code, error.message) from error
 
 
-def _stored(data: bytes) -> bytes:
-    """Return what a TCG_PCCLIENT_STORED_CERT holds: after its five bytes, a tag of two and the certificate."""
+def _stored(data: bytes) -> tuple[bytes, bytes]:
+    """Return (certificate, what follows) of a TCG_PCCLIENT_STORED_CERT: five bytes, a tag of two and the certificate."""
     if not data.startswith(_STORED_FULL):
         raise PkiError("unwrap-partial", "a TCG stored certificate that is not a full certificate")
-    size = int.from_bytes(data[3:5], "big")
-    if len(data) < 5 + size or size < 2:
+    end = 5 + int.from_bytes(data[3:5], "big")
+    if len(data) < end or end < 7:
         raise PkiError("unwrap-truncated", "the TCG header says more than is there")
     if data[5:7] == _FULL_CERTIFICATE:
-        return data[7 : 5 + size]
+        return data[7:end], data[end:]
     if data[5] == der.SEQUENCE:  # some firmware leaves the inner tag out
-        return data[5 : 5 + size]
+        return data[5:end], data[end:]
     raise PkiError("unwrap-not-a-certificate", "no certificate after the TCG header")
 
 
@@ -119,17 +121,26 @@ def _base64(text: bytes) -> bytes:
 
 
 def _split(data: bytes) -> tuple[bytes, ...]:
-    """Return the SEQUENCEs at the beginning of `data`; only padding may follow."""
+    """Return the SEQUENCEs at the beginning of `data`, bare or stored with a header; only padding may stand behind them."""
     found: list[bytes] = []
     while not found or not _is_padding(data):
-        if found and data[0] != der.SEQUENCE:
+        stripped = data.lstrip(_PADDING) if found else data
+        if stripped[0] != der.SEQUENCE and not stripped.startswith(_STORED):
             raise PkiError("unwrap-trailing-data", f"{len(data)} bytes after the certificate are not padding")
         if len(found) == bounds.MAX_NV_CERTIFICATES:
             raise PkiError("unwrap-trailing-data", f"more than {bounds.MAX_NV_CERTIFICATES} certificates in one place")
-        _, _, end = _measure(data)
-        found.append(data[:end])
-        data = data[end:]
+        one, data = _first(stripped)
+        found.append(one)
     return tuple(found)
+
+
+def _first(data: bytes) -> tuple[bytes, bytes]:
+    """Return the first SEQUENCE of `data` and what stands behind it or its header."""
+    inner, rest = _stored(data) if data.startswith(_STORED) else (data, b"")
+    if inner[:1] != bytes((der.SEQUENCE,)):
+        raise PkiError("unwrap-not-a-certificate", "no certificate after the TCG header")
+    _, _, end = _measure(inner)
+    return inner[:end], rest or inner[end:]
 
 
 def _is_padding(rest: bytes) -> bool:

@@ -16,7 +16,7 @@ from attestd_pki.certificate import Certificate, parse_certificate
 from attestd_pki.chain import Budget, Chain, Exceptions, Expiry, TrustStore, build_and_verify_chain
 from attestd_pki.ekcert import check_ek_profile, verify_ek_certificate
 from attestd_pki.errors import PkiError
-from attestd_pki.signatures import canonical_spki, uses_sha1
+from attestd_pki.signatures import canonical_spki, weak_hash
 from attestd_pki.unwrap import split_bundle, unwrap
 from testdata import TESTDATA, manifest_items, needs_testdata
 
@@ -68,7 +68,7 @@ def sha1_issuers(chain: list[str]) -> frozenset[bytes]:
     """Return the certificates of a path whose child has a SHA-1 signature: what an operator would have to name."""
     path = [bytes.fromhex(sha256) for sha256 in chain]
     known = bundle() | {found.sha256: found for found in map(certificate_of, CHAINED)}
-    return frozenset(above for below, above in pairwise(path) if uses_sha1(known[below]))
+    return frozenset(above for below, above in pairwise(path) if weak_hash(known[below]) == "sha1")
 
 
 def verify(item: dict[str, Any], exceptions: Exceptions, at: int | None = None) -> Chain:

@@ -5,7 +5,7 @@ whoever gave the bundle chose its self-signed certificates as anchors. What a po
 an odd encoding) is a deviation here and no refusal; the verifier's own policy is stricter.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
@@ -13,18 +13,20 @@ from typing import Any, Final
 from attestd.evidence.ek import BUDGET
 from attestd.inspection.chip import chip_of
 from attestd.inspection.refused import InspectionRefused
+from attestd.inspection.wrapped import certificates_in
 from attestd_pki import extensions
 from attestd_pki.certificate import Certificate, parse_certificate
-from attestd_pki.chain import Chain, Exceptions, Expiry, TrustStore, build_and_verify_chain
+from attestd_pki.chain import Chain, Exceptions, Expiry, TrustStore, build_and_verify_chain, deviations_of
 from attestd_pki.ekcert import EK_PURPOSE, EkInfo, check_ek_profile
 from attestd_pki.errors import PkiError
-from attestd_pki.signatures import canonical_spki, uses_sha1, verify_signature
-from attestd_pki.unwrap import split_bundle, unwrap_all
+from attestd_pki.signatures import canonical_spki, verify_signature
 
 _MISSING: Final = frozenset({"chain-issuer-missing", "chain-self-signed", "chain-too-long", "chain-budget"})
 """Refusals of the walk that say that something is missing, rather than that something is wrong."""
-_MOST_IN_PEM: Final = 16
-"""Certificates of one PEM file that are looked at: the first is the subject, the others may lie on its path."""
+_MOST_BESIDE: Final = 32
+"""Certificates of one file that are looked at: one is the subject, the others may lie on its path."""
+_DEVIATES: Final = frozenset({"ek-key-usage", "ek-key-size", "ek-key-algorithm"})
+"""What enrolment refuses of a chip that was sold all the same; what is of another kind of certificate is no deviation."""
 _PURPOSES: Final = {
     EK_PURPOSE: "endorsement key",
     "2.23.133.8.2": "platform attribute certificate",
@@ -116,7 +118,7 @@ def read_bundle(files: Iterable[bytes]) -> TrustStore:
 
 def _certificates_in(data: bytes) -> Sequence[bytes]:
     try:
-        return split_bundle(data) or unwrap_all(data)
+        return certificates_in(data)[0]
     except PkiError as error:
         raise InspectionRefused("bundle-malformed", f"the bundle cannot be read: {error.message}") from None
 
@@ -129,7 +131,7 @@ def inspect_ek(data: bytes, store: TrustStore, *, at: int) -> CertificateReport:
 
     *Raises* `InspectionRefused` for bytes that hold no certificate.
     """
-    leaf, others, odd = read_certificates(data)
+    leaf, others, odd = read_certificates(data, wanted=_is_endorsement)
     info, wrong, profile = _profile(leaf)
     return _report(leaf, others, store, at=at, info=info, wrong=wrong, odd=(*odd, *profile))
 
@@ -145,32 +147,68 @@ def inspect_certificate(data: bytes, store: TrustStore, *, at: int) -> Certifica
     return _report(leaf, others, store, at=at, info=named, wrong=(), odd=odd)
 
 
-def read_certificates(data: bytes) -> tuple[Certificate, tuple[Certificate, ...], tuple[str, ...]]:
-    """Return the certificate in `data`, those behind it, and what surrounded it.
+def read_certificates(
+    data: bytes, *, wanted: Callable[[Certificate], bool] | None = None
+) -> tuple[Certificate, tuple[Certificate, ...], tuple[str, ...]]:
+    """Return the certificate in `data`, those beside it, and what surrounded it.
 
+    The first is meant, unless another one is what is `wanted`, or the first is an issuer of the others (PKCS#7 sorts by size).
     *Raises* `InspectionRefused` with the code of the reader.
     """
     try:
-        found = split_bundle(data)[:_MOST_IN_PEM] or unwrap_all(data)
-        if not found:
+        raw, odd = certificates_in(data)
+        if not raw:
             raise PkiError("unwrap-empty", "there is no certificate")
-        leaf = parse_certificate(found[0])
     except PkiError as error:
         raise InspectionRefused(error.code, error.message) from None
-    others = []
-    for der in found[1:]:
+    read: list[Certificate] = []
+    refusal = None
+    for der in raw[:_MOST_BESIDE]:
         try:
-            others.append(parse_certificate(der))
-        except PkiError:
+            read.append(parse_certificate(der))
+        except PkiError as error:
+            refusal = refusal or error
+            if not read and (wanted is None or len(raw) == 1):
+                raise InspectionRefused(error.code, error.message) from None
             continue  # what lies behind the first is a hint at most
-    return leaf, tuple(others), tuple(_wrapping(data, found))
+    if not read:
+        raise InspectionRefused(*_told(refusal))
+    leaf = _meant(read, wanted)
+    others = tuple(one for one in read if one is not leaf)
+    notes = ["not-the-first-certificate"] if leaf is not read[0] else []
+    return leaf, others, (*_wrapping(data, raw), *odd, *notes)
+
+
+def _told(refusal: PkiError | None) -> tuple[str, str]:
+    return (refusal.code, refusal.message) if refusal else ("unwrap-empty", "there is no certificate")
+
+
+def _meant(read: Sequence[Certificate], wanted: Callable[[Certificate], bool] | None) -> Certificate:
+    """Return the certificate that a file is about."""
+    if wanted is not None and not wanted(read[0]):
+        found = next((one for one in read if wanted(one)), None)
+        if found is not None:
+            return found
+    issuers = {one.issuer.key for one in read if not one.self_issued}
+    if read[0].subject.key in issuers and read[0].subject.rdns:
+        return next((one for one in read if one.subject.key not in issuers), read[0])
+    return read[0]
+
+
+def _is_endorsement(certificate: Certificate) -> bool:
+    try:
+        return EK_PURPOSE in (extensions.extended_key_usage(certificate) or ())
+    except PkiError:
+        return False
 
 
 def _wrapping(data: bytes, found: tuple[bytes, ...]) -> list[str]:
     size = sum(map(len, found))
     odd = [f"{len(found)} certificates in one place"] if len(found) > 1 else []
     if data.startswith(found[0]):
-        return [*odd, f"nv-padding: {len(data) - size} bytes"] if len(data) > size else odd
+        rest = data[size:]
+        padded = rest and data.startswith(b"".join(found)) and (not rest.strip(b"\x00\xff") or len(set(rest)) == 1)
+        return [*odd, f"nv-padding: {len(rest)} bytes"] if padded else odd
     if data.startswith(b"\x10\x01\x00"):
         return [*odd, "tcg-stored-certificate-header"]
     return [*odd, "octet-string-wrapper"] if data[:1] == b"\x04" else odd
@@ -192,10 +230,10 @@ def _profile(leaf: Certificate) -> tuple[EkInfo | None, tuple[tuple[str, str], .
         usages = extensions.key_usage(leaf) or frozenset()
     except PkiError as error:
         return None, ((error.code, error.message),), ()
-    named = bool(info.manufacturer and info.model)
+    named = bool(info.manufacturer or info.model)
     signs = bool(usages & {extensions.KEY_CERT_SIGN, extensions.CRL_SIGN})
-    soft = (refusal.code == "ek-eku" and purposes is None) or (refusal.code == "ek-key-usage" and not signs)
-    if soft and named:
+    unstated = refusal.code == "ek-eku" and purposes is None
+    if named and not signs and (unstated or refusal.code in _DEVIATES):
         return info, (), (*info.deviations, f"{refusal.code}: {refusal.message}; enrolment refuses it")
     return info if named else None, ((refusal.code, refusal.message),), ()
 
@@ -218,7 +256,7 @@ def _report(
     reasons += unusable
     missing = all(code in _MISSING for code, _ in reasons)
     path = chain.certificates if chain is not None else _partial(leaf, others, store)
-    deviations = chain.deviations if chain is not None else _odd(path, at)
+    deviations = chain.deviations if chain is not None else deviations_of(path, at, anchored=False)
     profile = info.deviations if info is not None and not wrong else ()
     return CertificateReport(
         outcome="trusted" if not reasons else "untrusted" if missing else "refused",
@@ -235,11 +273,10 @@ def _report(
 def _chain(
     leaf: Certificate, others: tuple[Certificate, ...], store: TrustStore, at: int
 ) -> tuple[Chain | None, PkiError | None]:
-    """Build the path; SHA-1 and what has expired are recorded, since the report says so instead of hiding the path."""
+    """Build the path; weak hashes and keys, and what has expired, are recorded: the report says so instead of hiding it."""
     known = (one for same in store.by_subject.values() for one in same)
-    lenient = Exceptions(
-        sha1_issuers=frozenset(one.sha256 for one in (*known, *others, leaf)), expiry=Expiry.RECORD_ALL
-    )
+    recorded = frozenset(one.sha256 for one in (*known, *others, leaf))
+    lenient = Exceptions(sha1_issuers=recorded, expiry=Expiry.RECORD_ALL, recorded=recorded)
     try:
         return build_and_verify_chain(leaf, others, store, at=at, budget=BUDGET, exceptions=lenient), None
     except PkiError as error:
@@ -272,17 +309,6 @@ def _signed(child: Certificate, issuer: Certificate) -> bool:
     except PkiError:
         return False
     return True
-
-
-def _odd(path: tuple[Certificate, ...], at: int) -> tuple[str, ...]:
-    """Return what a person should know of a path that was not accepted, in the words of the accepted ones."""
-    found = []
-    for one in path:
-        odd = list(one.deviations)
-        odd += ["expired"] if at > one.not_after else []
-        odd += ["sha1-signature"] if uses_sha1(one) else []
-        found += [f"{deviation}: {name_of(one)}" for deviation in odd]
-    return tuple(found)
 
 
 def _spki(leaf: Certificate) -> tuple[bytes, list[tuple[str, str]]]:

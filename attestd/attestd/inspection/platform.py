@@ -217,6 +217,7 @@ def _attribute_certificate(raw: bytes, notes: list[str]) -> _Parts:
         key_oid="",
         key_type="unknown",
         key_bits=0,
+        key_curve="",
         extensions=tuple(_extensions(fields[7:])),
         tbs=info.raw,
         signature=der.bits(signature),

@@ -115,6 +115,22 @@ def test_e11_a_name_cannot_write_to_a_console() -> None:
     assert hostile == "CN=a\\u001b[31m\\u202e\\u000ab\\, O=Example"
 
 
+TIMES = {
+    "UTCTime without seconds": (b"\x17\x0b2601010000Z", "time-not-plain"),
+    "UTCTime with an offset": (b"\x17\x11260101010000+0100", "time-with-offset"),
+    "UTCTime behind UTC": (b"\x17\x11251231190000-0500", "time-with-offset"),
+    "GeneralizedTime before 2050": (b"\x18\x0f20260101000000Z", "generalized-time-before-2050"),
+    "GeneralizedTime with a fraction": (b"\x18\x1320260101000000.000Z", "time-not-plain"),
+    "GeneralizedTime with an offset": (b"\x18\x1320260101010000+0100", "time-with-offset"),
+}
+
+
+@pytest.mark.parametrize(("written", "deviation"), TIMES.values(), ids=TIMES.keys())
+def test_a_time_that_der_would_write_otherwise_is_the_same_instant_and_told(written: bytes, deviation: str) -> None:
+    read = parse_certificate(with_field(4, der.encode(0x30, UTC + written)))
+    assert (read.not_after, deviation in read.deviations) == (1_767_225_600, True)
+
+
 # --- refusals -------------------------------------------------------------------------------------------------------
 
 UNKNOWN = der.encode(0x30, b"\x06\x03\x2a\x03\x04" + b"\x04\x00")
@@ -140,8 +156,8 @@ REFUSED = {
     "an empty relative name": with_field(3, der.encode(0x30, b"\x31\x00")),
     "a name that is a SET": with_field(3, b"\x31\x00"),
     "the 30th of February": with_field(4, der.encode(0x30, UTC + b"\x17\x0d260230000000Z")),
-    "a time without seconds": with_field(4, der.encode(0x30, UTC + b"\x17\x0b2601010000Z")),
-    "a time with an offset": with_field(4, der.encode(0x30, UTC + b"\x17\x11260101000000+0100")),
+    "a time without a zone": with_field(4, der.encode(0x30, UTC + b"\x17\x0c260101000000")),
+    "a time a day ahead of UTC": with_field(4, der.encode(0x30, UTC + b"\x17\x11260101000000+2400")),
     "a time in another script": with_field(4, der.encode(0x30, UTC + der.encode(0x17, "26010100000０Z".encode()))),
     "an empty serial": with_field(1, b"\x02\x00"),
     "a signature with unused bits": CERTIFICATE.der.replace(
@@ -291,10 +307,10 @@ def test_a_signature_with_pss_is_verified() -> None:
     assert signatures.verify_signature(certificate, certificate) == "sha256"
 
 
-def test_pss_with_other_parameters_than_sha2_is_refused() -> None:
+def test_pss_with_a_hash_that_is_not_known_is_refused() -> None:
     data = _with_pss().public_bytes(Encoding.DER)
-    sha256, sha224 = bytes.fromhex("608648016503040201"), bytes.fromhex("608648016503040204")
-    certificate = parse_certificate(data.replace(sha256, sha224))
+    sha256, unknown = bytes.fromhex("608648016503040201"), bytes.fromhex("60864801650304020b")
+    certificate = parse_certificate(data.replace(sha256, unknown))
     with pytest.raises(PkiError) as caught:
         signatures.verify_signature(certificate, certificate)
     assert caught.value.code == "signature-algorithm"

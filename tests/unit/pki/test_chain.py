@@ -6,7 +6,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from attestd_pki.certificate import Certificate
+from attestd_pki.certificate import Certificate, parse_certificate
 from attestd_pki.chain import Budget, Chain, Exceptions, Expiry, TrustStore, build_and_verify_chain
 from attestd_pki.errors import PkiError
 from cert_forge import (
@@ -226,8 +226,9 @@ def test_longer_hashes_are_accepted(algorithm: Hash) -> None:
 
 
 def test_an_unknown_signature_hash_is_refused() -> None:
-    path = make(LEAF, INTERMEDIATE, hash_=hashes.SHA3_256()), make(INTERMEDIATE, ROOT), make(ROOT)
-    assert refusal(*path) == "chain-signature-algorithm"
+    leaf = make(LEAF, INTERMEDIATE)
+    unknown = parse_certificate(leaf.der.replace(b"\x04\x03\x02", b"\x04\x03\x09"))
+    assert refusal(unknown, make(INTERMEDIATE, ROOT), make(ROOT)) == "chain-signature-algorithm"
 
 
 # --- many candidates ------------------------------------------------------------------------------------------------
