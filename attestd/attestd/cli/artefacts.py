@@ -21,19 +21,23 @@ if TYPE_CHECKING:
 _QUIET: Final = 1.0
 """Seconds after which whoever sits at a terminal is told how far it is."""
 _EVERY: Final = 0.25
+_OF_ROOTS: Final = ("usr", "etc", "bin", "sbin", "lib", "init", "opt")
+"""What stands at the top of every root file system, or of what is laid over one."""
 
 
 def collect_files(
     places: Sequence[Path],
     *,
+    root: Path | None = None,
     wish: "Wish | None" = None,
     layout: "Layout | None" = None,
     tell: "Callable[[PlaceFiles], None] | None" = None,
 ) -> "AllowList":
     """Return what the files of all places allow.
 
-    `wish` is which files and digests are wanted (default: code, by SHA-256); `layout` is for packages (default: either); `tell` is
-    called with a place as it grows (default: a line on standard error, where that is a terminal).
+    A directory is the root of a tree, or lies in the tree `root`. `wish` is which files and digests are wanted (default: code, by
+    SHA-256); `layout` is for packages (default: either); `tell` is called with a place as it grows (default: a line on standard
+    error, where that is a terminal).
     *Raises* CommandFailed, OSError.
     """
     from attestd.reference.debian import Layout
@@ -44,7 +48,10 @@ def collect_files(
     try:
         for path in places:
             try:
-                found.append(_place(path, wish or Wish(), layout or Layout.EITHER, tell or progress.tell))
+                if path.is_dir():
+                    found.append(_directory(path, root, wish or Wish(), tell or progress.tell))
+                else:
+                    found.append(_file(path, wish or Wish(), layout or Layout.EITHER, tell or progress.tell))
             except ArtefactRefused as error:
                 raise CommandFailed(error.code, f"{path}: {error.message}") from None
     finally:
@@ -52,16 +59,29 @@ def collect_files(
     return combine(found)
 
 
-def _place(path: Path, wish: "Wish", layout: "Layout", tell: "Callable[[PlaceFiles], None]") -> "PlaceFiles":
+def _directory(path: Path, root: Path | None, wish: "Wish", tell: "Callable[[PlaceFiles], None]") -> "PlaceFiles":
+    from attestd.reference.files import PlaceFiles, collect
+
+    place = PlaceFiles(str(path), "directory")
+    within = b""
+    if root is not None:
+        try:
+            inner = path.resolve().relative_to(root.resolve())
+        except ValueError:
+            raise CommandFailed("artefact-root", f"{path} is not inside of {root}") from None
+        within = b"".join(b"/" + os.fsencode(part) for part in inner.parts)
+    elif not any((path / name).exists() for name in _OF_ROOTS):
+        place.remark("no-root", b"/", "it does not look like a root file system: with --root, name the tree it lies in")
+    return collect(_walk(path, within, place), place, wish=wish, tick=tell)
+
+
+def _file(path: Path, wish: "Wish", layout: "Layout", tell: "Callable[[PlaceFiles], None]") -> "PlaceFiles":
     from attestd.reference.archive import initramfs_members, tar_members
     from attestd.reference.debian import package_members
     from attestd.reference.files import PlaceFiles, collect
     from attestd.reference.places import kind_of
     from attestd.reference.streams import Source, inflated
 
-    if path.is_dir():
-        place = PlaceFiles(str(path), "directory")
-        return collect(_walk(path, place), place, wish=wish, tick=tell)
     with path.open("rb", buffering=1 << 20) as file:
         kind = kind_of(file)
         file.seek(0)
@@ -74,8 +94,11 @@ def _place(path: Path, wish: "Wish", layout: "Layout", tell: "Callable[[PlaceFil
         return collect(tar_members(inflated(Source(file))), place, wish=wish, tick=tell)
 
 
-def _walk(root: Path, place: "PlaceFiles") -> "Iterator[tuple[Member, Readable]]":
-    """Yield the regular files of a tree on one file system, in order. What cannot be read is a finding."""
+def _walk(root: Path, within: bytes, place: "PlaceFiles") -> "Iterator[tuple[Member, Readable]]":
+    """Yield the regular files below a directory that devices know as `within`. What cannot be read is a finding.
+
+    Other file systems are not entered: of a running system they are /proc and /sys, where a file has no end.
+    """
     top = os.fsencode(root)
     device = os.lstat(top + b"/.").st_dev
     waiting = [b""]
@@ -84,7 +107,7 @@ def _walk(root: Path, place: "PlaceFiles") -> "Iterator[tuple[Member, Readable]]
         try:
             entries = sorted(os.scandir(top + folder + b"/"), key=lambda entry: entry.name)
         except OSError as error:
-            place.remark("directory-unreadable", folder, error.strerror or "unreadable")
+            place.remark("directory-unreadable", within + folder, error.strerror or "unreadable")
             continue
         for entry in entries:
             path = folder + b"/" + entry.name
@@ -92,9 +115,9 @@ def _walk(root: Path, place: "PlaceFiles") -> "Iterator[tuple[Member, Readable]]
                 if entry.stat(follow_symlinks=False).st_dev == device:
                     waiting.append(path)
                 else:
-                    place.remark("other-file-system", path, "another file system is mounted there: not read")
+                    place.remark("other-file-system", within + path, "another file system is mounted there: not read")
             elif entry.is_file(follow_symlinks=False):
-                yield from _regular(top + path, path, place)
+                yield from _regular(top + path, within + path, place)
 
 
 def _regular(real: bytes, path: bytes, place: "PlaceFiles") -> "Iterator[tuple[Member, Readable]]":

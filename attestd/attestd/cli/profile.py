@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attestd.cli import decision, failures, simulate
+from attestd.cli import allowlist, decision, failures, simulate
 from attestd.cli.answer import answer, show_line, show_table
 from attestd.cli.failures import CommandFailed
 from attestd.cli.inventory import book_at
 from attestd.cli.options import Directory, Json, Key
-from attestd.cli.session import load
+from attestd.cli.session import load, verifier_at
 
 if TYPE_CHECKING:
     from attestd.appraisal.policy import Profile
 
 commands = typer.Typer(
-    no_args_is_help=True, help="Profiles: learn from a reference machine, check, add, activate, retire; list, show."
+    no_args_is_help=True,
+    help="Profiles: learn from a reference machine, check, add; simulate, stage, shadow; activate, retire; list, show.",
 )
 
 Document = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A profile in YAML.", show_default=False)]
@@ -214,25 +215,52 @@ def activate(
     directory: Directory = None,
     as_json: Json = False,
 ) -> None:
-    """Sign a draft: devices of this profile may look like it from now on. Older versions stay active until they are retired."""
+    """Sign a draft or a staged version: devices may look like it from now on. Older versions stay active until they are retired."""
     place = _draft(load(directory).directory, _require_label(name), version)
+    staged = [] if place.is_file() else [one for one in book_at(directory).staged(name) if one.version == version]
+    if staged:
+        said = f"Activated {name} v{version}"
+        body = staged[0].document
+        decision.make(directory, "profile-activate", name, body=body, key=key, as_json=as_json, said=said)
+        return
+    _activate(_kept_draft(place, name, version), directory, key, as_json)
+
+
+def _kept_draft(place: Path, name: str, version: int) -> "Profile":
+    """Return the draft that is kept as this version. *Raises* CommandFailed (profile-unknown, profile-malformed)."""
     if not place.is_file():
         raise CommandFailed("profile-unknown", f"there is no draft {place}: attestd profile add FILE")
     profile, _ = read_profile(place)
     if (profile.name, profile.version) != (name, version):
         raise CommandFailed("profile-malformed", f"{place} says that it is {profile.name} v{profile.version}")
-    _activate(profile, directory, key, as_json)
+    return profile
+
+
+@commands.command("stage")
+def stage(
+    name: Name,
+    version: Annotated[int, typer.Argument(min=1, help="The draft's version.", show_default=False)],
+    key: Key = None,
+    directory: Directory = None,
+    as_json: Json = False,
+) -> None:
+    """Sign a draft to be watched: it is held against what devices prove, shown, and decides nothing until it is activated."""
+    profile = _kept_draft(_draft(load(directory).directory, _require_label(name), version), name, version)
+    said = f"Staged {name} v{version}"
+    decision.make(directory, "profile-stage", name, body=profile.document, key=key, as_json=as_json, said=said)
 
 
 @commands.command("retire")
 def retire(
     name: Name,
-    versions: Annotated[list[int], typer.Argument(min=1, help="Versions that are active.", show_default=False)],
+    versions: Annotated[
+        list[int], typer.Argument(min=1, help="Versions that are active or staged.", show_default=False)
+    ],
     key: Key = None,
     directory: Directory = None,
     as_json: Json = False,
 ) -> None:
-    """Sign that these versions are good no longer. A retired version never comes back."""
+    """Sign that these versions are good no longer, or that staged ones are withdrawn. None of them ever comes back."""
     from attestd.changes import canonical
 
     numbers = sorted(set(versions))
@@ -243,25 +271,47 @@ def retire(
 
 @commands.command("list")
 def list_(directory: Directory = None, as_json: Json = False) -> None:
-    """List profiles: active, retired and draft versions."""
-    book = book_at(directory)
-    columns = ("profile", "version", "status", "sha256")
-    rows: list[tuple[str, int, str, str | None]] = []
-    for name, state in book.profiles.items():
-        rows += [(name, one.version, "active", one.digest.hex()) for one in state.active]
-        rows += [(name, one.version, "retired", one.digest.hex()) for one in state.retired]
-    known = {(name, version) for name, version, _, _ in rows}
+    """List profiles: active, staged, retired, withdrawn and draft versions; of staged ones, how many devices would pass."""
+    from dataclasses import asdict
+
+    from attestd.changes.profiles import Standing
+    from attestd.services import shadow
+
+    rows: list[dict[str, Any]] = []
+    with verifier_at(directory) as verifier, verifier.store.read() as connection:
+        for name, state in verifier.policy.book(connection).profiles.items():
+            for standing, one in state.versions():
+                row = {"profile": name, "version": one.version, "status": standing.value, "sha256": one.digest.hex()}
+                if standing is Standing.STAGED:
+                    row["shadow"] = asdict(shadow.count(connection, name, one.digest))
+                rows.append(row)
+    known = {(row["profile"], row["version"]) for row in rows}
     rows += [
-        (name, version, "draft", None)
+        {"profile": name, "version": version, "status": "draft", "sha256": None}
         for name, version in _drafts(load(directory).directory)
         if (name, version) not in known
     ]
-    rows.sort(key=lambda row: (row[0], row[1]))
-    answer(
-        {"profiles": [dict(zip(columns, row, strict=True)) for row in rows]},
-        lambda console: show_table(console, columns, rows, empty="There is no profile: attestd profile learn."),
-        as_json=as_json,
-    )
+    rows.sort(key=lambda row: (row["profile"], row["version"]))
+    answer({"profiles": rows}, lambda console: _show_list(console, rows), as_json=as_json)
+
+
+def _show_list(console: Any, rows: list[dict[str, Any]]) -> None:
+    columns = ("profile", "version", "status", "sha256")
+    watched = any("shadow" in row for row in rows)
+    cells = [
+        (*(row[column] for column in columns), *((_watched(row.get("shadow")),) if watched else ())) for row in rows
+    ]
+    heads = (*columns, "in shadow") if watched else columns
+    show_table(console, heads, cells, empty="There is no profile: attestd profile learn.")
+
+
+def _watched(shadow: dict[str, int] | None) -> str | None:
+    """Return what a staged version has said so far, in words; the counts that are zero are left out, but for the passes."""
+    if shadow is None:
+        return None
+    words = {"passes": "would pass", "warns": "would be warned about", "fails": "would fail"}
+    words |= {"untold": "cannot be told", "unseen": "not yet seen"}
+    return ", ".join(f"{shadow[name]} {said}" for name, said in words.items() if shadow[name] or name == "passes")
 
 
 def _drafts(place: Path) -> list[tuple[str, int]]:
@@ -286,11 +336,10 @@ def show(
     import json
 
     state = book_at(directory).profiles.get(name)
-    signed = [] if state is None else [one for one in (*state.active, *state.retired) if version in (None, one.version)]
-    if signed:
-        document = json.loads(
-            signed[-1 if version else len(state.active) - 1 if state and state.active else -1].document
-        )
+    named = () if state is None else tuple(one for _, one in state.versions() if version in (None, one.version))
+    latest = state.active[-1:] if state is not None and version is None and state.active else named[-1:]
+    if latest:
+        document = json.loads(latest[0].document)
         text = json.dumps(document, indent=2)
     else:
         place = _draft(load(directory).directory, _require_label(name), version or 1)
@@ -308,3 +357,4 @@ def show(
 
 commands.command("simulate")(simulate.simulate)
 commands.command("shadow")(simulate.shadow)
+commands.command("files")(allowlist.files)
