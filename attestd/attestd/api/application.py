@@ -21,12 +21,18 @@ from attestd.api.devices import DeviceRoutes
 from attestd.api.http import Receive, Scope, Send
 from attestd.api.relying_parties import application
 from attestd.config import Configuration
+from attestd.errors import Refused
 from attestd.protocol import limits
+from attestd.services import shadow
 from attestd.services.context import Verifier
 from attestd.services.sweep import expire_silent
 
 SWEEP_SECONDS = 1.0
 """How long after its deadline a silent device may still look trusted in the record; answers never do."""
+SHADOW_SECONDS = 1.0
+"""How often what devices proved is held against staged versions, two hundred devices at a time."""
+SHADOW_PAUSE_SECONDS = 60.0
+"""How long that rests after a failure: whatever is wrong, the devices' own routes say so already."""
 
 _log = structlog.get_logger("attestd")
 
@@ -60,14 +66,16 @@ class Application:
 
     @contextlib.asynccontextmanager
     async def _sweeping(self) -> AsyncIterator[None]:
-        with ThreadPoolExecutor(1, thread_name_prefix="sweep") as executor:
-            task = asyncio.create_task(self._sweep(executor))
+        # Threads of their own: looking at a large fleet must not keep the silent from being expired.
+        with ThreadPoolExecutor(1, "sweep") as sweeper, ThreadPoolExecutor(1, "shadow") as watcher:
+            tasks = [asyncio.create_task(self._sweep(sweeper)), asyncio.create_task(self._shadow(watcher))]
             try:
                 yield
             finally:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+                for task in tasks:
+                    task.cancel()
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await task
 
     def _is_sweeping(self) -> bool:
         """Return whether time has passed for silent devices lately."""
@@ -85,6 +93,18 @@ class Application:
                 self._swept = clock.monotonic()
                 for device_id in expired:
                     _log.info("expired", device=device_id)
+
+    async def _shadow(self, executor: ThreadPoolExecutor) -> None:
+        watch = shadow.Watch()
+        while True:
+            await asyncio.sleep(SHADOW_SECONDS)
+            try:
+                await asyncio.get_running_loop().run_in_executor(executor, shadow.look, self._verifier, watch)
+            except Refused:
+                continue  # policy that does not verify: every proof is refused for it, and says so
+            except Exception:  # noqa: BLE001 (nothing depends on it, and it must not end)
+                _log.exception("shadow failed")
+                await asyncio.sleep(SHADOW_PAUSE_SECONDS)
 
 
 def server(configuration: Configuration, verifier: Verifier) -> uvicorn.Server:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from attestd.cli.answer import show_fields, show_line
-from attestd.cli.record import cause_text, finding_lines
+from attestd.cli.record import cause_text, finding_lines, shadow_words
 from attestd.cli.text import maker, moment
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from attestd.store.credentials import CertificateRecord, VpnKeyRecord
     from attestd.store.devices import LoadedDevice
     from attestd.store.log import RefusalRecord, TransitionRecord
+    from attestd.store.shadow import ShadowRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +27,14 @@ class Dossier:
     address: "AddressRecord | None"
     last_move: "TransitionRecord | None"
     refusals: "tuple[RefusalRecord, ...]"
+    shadow: "tuple[ShadowRecord, ...]"
 
 
 def collect(connection: Any, wanted: str) -> Dossier:
     """Return the dossier of the device with this name or beginning of an id. *Raises* Declined."""
     from attestd.services import custody
     from attestd.services.declined import Declined
-    from attestd.store import addresses, credentials, devices, log
+    from attestd.store import addresses, credentials, devices, log, shadow
 
     device_id = custody.find(connection, wanted).device_id
     known = devices.load_device(connection, device_id)
@@ -46,6 +48,7 @@ def collect(connection: Any, wanted: str) -> Dossier:
         addresses.load_address(connection, device_id),
         moves[0] if moves else None,
         log.list_refusals(connection, device_id=device_id, limit=3),
+        shadow.list_shadow(connection, device_id=device_id),
     )
 
 
@@ -82,6 +85,16 @@ def document(found: Dossier) -> dict[str, Any]:
         "cause": None if found.last_move is None else found.last_move.cause,
         "actor": None if found.last_move is None else found.last_move.actor,
         "refusals": [{"at": one.at // 1000, "code": one.code, "detail": one.detail} for one in found.refusals],
+        "shadow": [
+            {
+                "profile": one.profile,
+                "version": one.profile_version,
+                "outcome": one.outcome,
+                "since": one.since // 1000,
+                "findings": one.findings,
+            }
+            for one in found.shadow
+        ],
     }
 
 
@@ -112,6 +125,7 @@ def show(console: "Console", found: Dossier) -> None:
             *((f"label {name}", text) for name, text in device.labels),
             ("certificate", _certificate(found)),
             ("tunnel", _tunnel(found)),
+            *((f"shadow {one.profile} v{one.profile_version}", _shadow(one)) for one in found.shadow),
         ],
     )
     _show_cause(console, found)
@@ -131,6 +145,12 @@ def _tunnel(found: Dossier) -> str:
         return "no valid key"
     addresses = ", ".join(str(one) for one in found.address.addresses) if found.address else "no address"
     return f"{', '.join(one.kind for one in found.vpn_keys)}: {addresses}"
+
+
+def _shadow(verdict: "ShadowRecord") -> str:
+    """Return what a staged version says of the device, in words: it decides nothing."""
+    why = cause_text({"findings": verdict.findings})
+    return f"{shadow_words(verdict.outcome)} since {moment(verdict.since)}  {why}".rstrip()
 
 
 def _show_cause(console: "Console", found: Dossier) -> None:

@@ -30,7 +30,7 @@ def log(
     directory: Directory = None,
     as_json: Json = False,
 ) -> None:
-    """Show changes of state and refusals, of the fleet or of one device, latest last. With --json one object on each line."""
+    """Show changes of state, refusals, and what staged profiles would refuse, latest last. With --json one object on each line."""
     from attestd import clock
     from attestd.services import custody
 
@@ -40,7 +40,7 @@ def log(
         if device is not None:
             with store.read() as connection:
                 device_id = custody.find(connection, device).device_id
-        seen: set[tuple[str, int]] = set()
+        seen: set[tuple[str, object]] = set()
         found = _entries(store, device_id, begin, routine=routine)
         _print(found[-limit:], seen, as_json=as_json)
         seen |= {_key(entry) for entry in found}
@@ -51,7 +51,7 @@ def log(
             _print([entry for entry in found if _key(entry) not in seen], seen, as_json=as_json)
 
 
-def _key(entry: dict[str, Any]) -> tuple[str, int]:
+def _key(entry: dict[str, Any]) -> tuple[str, object]:
     return entry["kind"], entry["id"]
 
 
@@ -59,6 +59,7 @@ def _entries(store: "Store", device_id: str | None, begin: int, *, routine: bool
     """Return what happened since `begin` (milliseconds), by time."""
     with store.read() as connection:
         found = [*_transitions(connection, device_id, begin), *_refusals(connection, device_id, begin)]
+        found += _shadows(connection, device_id, begin)
         if routine:
             found += _attestations(connection, device_id, begin)
     return sorted(found, key=lambda entry: (entry["at_ms"], entry["kind"], entry["id"]))
@@ -109,6 +110,24 @@ def _refusals(connection: Any, device_id: str | None, begin: int) -> Iterator[di
         }
 
 
+def _shadows(connection: Any, device_id: str | None, begin: int) -> Iterator[dict[str, Any]]:
+    """Yield what staged versions say of devices that is not a pass."""
+    from attestd.store import shadow
+
+    for row in shadow.list_shadow(connection, device_id=device_id, since=begin):
+        if row.outcome in ("fail", "warn"):
+            yield {
+                "kind": "shadow",
+                "id": f"{row.device_id}/{row.profile}/{row.profile_version}/{row.since}",
+                "at_ms": row.since,
+                "device_id": row.device_id,
+                "profile": row.profile,
+                "profile_version": row.profile_version,
+                "outcome": row.outcome,
+                "findings": row.findings,
+            }
+
+
 def _attestations(connection: Any, device_id: str | None, begin: int) -> Iterator[dict[str, Any]]:
     from attestd.store import log as rows
 
@@ -131,7 +150,7 @@ def _attestations(connection: Any, device_id: str | None, begin: int) -> Iterato
         }
 
 
-def _print(entries: list[dict[str, Any]], seen: set[tuple[str, int]], *, as_json: bool) -> None:
+def _print(entries: list[dict[str, Any]], seen: set[tuple[str, object]], *, as_json: bool) -> None:
     import json
 
     from rich.text import Text
@@ -159,7 +178,15 @@ def _line(entry: dict[str, Any]) -> tuple[str, str]:
         return "refused", plain(f"{entry['code']}  {cause_text(entry['detail'])}".rstrip())
     profile = f"{entry['profile']} v{entry['profile_version']}" if entry["profile"] else "no profile"
     said = cause_text({"findings": entry["findings"]})
+    if entry["kind"] == "shadow":
+        return "in shadow", plain(f"{shadow_words(entry['outcome'])} by {profile}, which is staged  {said}".rstrip())
     return entry["tier"], plain(f"{entry['proof']} proof, {profile}  {said}".rstrip())
+
+
+def shadow_words(outcome: str) -> str:
+    """Return in words what a staged version says of a device."""
+    words = {"pass": "would pass", "warn": "would be warned about", "fail": "would be refused"}
+    return words.get(outcome, "cannot be told")
 
 
 def cause_text(cause: Any) -> str:

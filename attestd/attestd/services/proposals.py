@@ -18,7 +18,7 @@ from attestd.services.context import Verifier
 from attestd.services.declined import Declined
 from attestd.services.policy import change_of
 from attestd.services.publish import refresh_crl
-from attestd.store import Connection
+from attestd.store import Connection, shadow
 from attestd.store import changes as rows
 from attestd.store.changes import ChangeRecord
 
@@ -163,9 +163,13 @@ def _approvers(change: Change, signatures: Sequence[str], operators: Operators) 
 def _apply(
     verifier: Verifier, connection: Connection, change: Change, signatures: Sequence[str], operators: Operators
 ) -> Standing:
-    verify_chain([(change, signatures)], operators, book=verifier.policy.book(connection))
+    book = verify_chain([(change, signatures)], operators, book=verifier.policy.book(connection))
     now = verifier.now()
     rows.apply_change(connection, change.sequence, now=now)
+    if change.kind.startswith("profile-"):
+        # What a version said while it was staged is over with that.
+        staged = [one.digest for name in book.profiles for one in book.staged(name)]
+        shadow.forget_shadow(connection, staged)
     approvers = _approvers(change, signatures, operators)
     moved = _consequences(connection, change, actor=",".join(approvers), now=now)
     return Standing(change, approvers, 0, now, moved)
