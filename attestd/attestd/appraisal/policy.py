@@ -72,7 +72,7 @@ CLAIMS: Final[Mapping[str, str]] = MappingProxyType(
         "mok": "a key list or state of shim",
         "uki-section": "a section of a unified kernel image (its name, and its content)",
         "system-extension": "credentials and system extensions handed to the kernel",
-        "boot-phase": "a phase that the running system has reached (PCR 11)",
+        "boot-phase": "a phase that the running system has reached, and the separator with which it begins",
         "separator": "the mark between the firmware and what it starts",
         "exit-boot-services": "the firmware's hand-over to the kernel",
         "management": "an event of the platform's management or of its maker (PCR 6)",

@@ -132,14 +132,20 @@ def show_runtime(console: "Console", report: "RuntimeReport") -> None:
             ("boot aggregate", report.boot_aggregate),
             ("violations", len(report.violations)),
             ("wrong template hashes", len(report.mismatches)),
+            ("lines that are no entries", report.runtime.unreadable or None),
+            ("signed by keys", ", ".join(f"{key} ({count})" for key, count in report.signers[:_WORST]) or None),
         ],
     )
+    if report.buffers:
+        heading(console, "Measured besides files")
+        rows = [(one.index, one.name, one.text) for one in report.buffers]
+        show_table(console, ("#", "what", "content"), rows, empty="")
     worst = [(index, "hash is not that of the data") for index in report.mismatches[:_WORST]]
     worst += [(index, "violation: the file could not be measured") for index in report.violations[:_WORST]]
     if worst:
         heading(console, "Entries to look at")
-        rows = [(index, why, _path(entries[index].path)) for index, why in worst]
-        show_table(console, ("#", "what", "path"), rows, empty="")
+        marked = [(index, why, _path(entries[index].path)) for index, why in worst]
+        show_table(console, ("#", "what", "path"), marked, empty="")
     _values(console, report.pcrs)
 
 

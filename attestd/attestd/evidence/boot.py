@@ -28,6 +28,10 @@ _SECURE_BOOT_POLICY: Final = frozenset(
 _PHASE_REGISTER: Final = 11
 _PHASES: Final = ("enter-initrd", "leave-initrd", "sysinit", "ready")
 """What systemd extends into PCR 11 while the system comes up, in no log of the firmware (systemd-pcrphase.service(8))."""
+_OS_SEPARATOR: Final = "os-separator"
+_SEPARATED: Final = frozenset({*range(8), 9, 12, 13, 14})
+"""Registers that systemd closes with that word as soon as it runs, once, in no log of the firmware
+(systemd-pcrosseparator.service(8), since version 259)."""
 
 
 def boot_facts(log: EventLog, *, log_digest: bytes, bank: str, pcrs: Mapping[int, bytes]) -> BootFacts:
@@ -42,7 +46,8 @@ def boot_facts(log: EventLog, *, log_digest: bytes, bank: str, pcrs: Mapping[int
         return _inactive(log_digest, bank, pcrs, "the log has no digests of this bank")
     if pcrs and not any(any(pcrs[index]) for index in FIRMWARE_REGISTERS & pcrs.keys()):
         return _inactive(log_digest, bank, pcrs, "PCR 0 to 7 are all zero")
-    explained, unexplained, unlogged = _explain(replayed, log, pcrs)
+    separated = _separated(replayed, log, bank, pcrs)
+    explained, unexplained, unlogged = _explain(replayed, log, {**pcrs, **separated} if separated else pcrs)
     phases = _phases(replayed, log, bank=bank, quoted=pcrs.get(_PHASE_REGISTER))
     if phases:
         explained, unexplained, unlogged = (
@@ -56,11 +61,12 @@ def boot_facts(log: EventLog, *, log_digest: bytes, bank: str, pcrs: Mapping[int
     return BootFacts(
         log_digest=log_digest,
         bank=bank,
-        components=parts + phases,
+        components=parts + phases + _separators(separated, log, bank),
         explained=explained,
         unexplained=unexplained,
         unlogged=unlogged,
         findings=tuple(findings),
+        handed_over=tuple(separated.items()),
     )
 
 
@@ -98,6 +104,29 @@ def _untouched(log: EventLog, index: int, size: int) -> bytes:
         return b"\xff" * size
     last = log.startup_locality or 0 if index == 0 else 0
     return bytes(size - 1) + bytes((last,))
+
+
+def _separated(replayed: Replay, log: EventLog, bank: str, pcrs: Mapping[int, bytes]) -> dict[int, bytes]:
+    """Return the registers whose quoted value is one separator of the running system past the log's, with the log's value."""
+    digest = b""
+    found: dict[int, bytes] = {}
+    for index, value in pcrs.items():
+        if index not in _SEPARATED:
+            continue
+        reached = replayed.pcrs.get(index) or _untouched(log, index, len(value))
+        if reached != value:
+            digest = digest or hasher(bank)(_OS_SEPARATOR.encode()).digest()
+            if extend(bank, reached, digest) == value:
+                found[index] = reached
+    return found
+
+
+def _separators(separated: Mapping[int, bytes], log: EventLog, bank: str) -> tuple[Component, ...]:
+    digest = hasher(bank)(_OS_SEPARATOR.encode()).digest() if separated else b""
+    return tuple(
+        Component("boot-phase", index, len(log.events), digest, _OS_SEPARATOR, _OS_SEPARATOR)
+        for index in sorted(separated)
+    )
 
 
 def _phases(replayed: Replay, log: EventLog, *, bank: str, quoted: bytes | None) -> tuple[Component, ...]:

@@ -101,7 +101,8 @@ def gather(
     )
     registers = dict(pcrs)
     boot = None if event_log is None else _boot(event_log, log_digest, bank, registers)
-    seen = None if runtime is None else _runtime(runtime, bank, registers, continues)
+    handed_over = dict(boot.handed_over) if boot is not None else None
+    seen = None if runtime is None else _runtime(runtime, bank, registers, continues, handed_over)
     return ProvedEvidence(authenticated(identity, facts, boot=boot, runtime=seen), quote, log_digest)
 
 
@@ -114,7 +115,11 @@ def _boot(event_log: bytes, log_digest: bytes, bank: str, registers: dict[int, b
 
 
 def _runtime(
-    runtime: RuntimeList, bank: str, registers: dict[int, bytes], continues: tuple[int, bytes | None]
+    runtime: RuntimeList,
+    bank: str,
+    registers: dict[int, bytes],
+    continues: tuple[int, bytes | None],
+    handed_over: dict[int, bytes] | None,
 ) -> RuntimeFacts:
     count, value = continues
     if runtime.offset not in (0, count) or (runtime.offset and value is None):
@@ -126,5 +131,10 @@ def _runtime(
     except Malformed as error:
         raise Refused(Reason.RUNTIME_MALFORMED, f"{error.code}: {error}") from None
     return runtime_facts(
-        parsed, bank=bank, pcrs=registers, offset=runtime.offset, start=value if runtime.offset else None
+        parsed,
+        bank=bank,
+        pcrs=registers,
+        offset=runtime.offset,
+        start=value if runtime.offset else None,
+        handed_over=handed_over,
     )

@@ -7,6 +7,7 @@ Linux Documentation/security/IMA-templates.rst; security/integrity/ima/ima_crypt
 """
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final, Literal
 
 from attestd.evidence.types import EvidenceFinding, RuntimeEntry, RuntimeFacts
@@ -24,17 +25,25 @@ No digest covers a template's name. Under a free format an attacker would choose
 OPAQUE: Final = "opaque"
 """In place of a digest algorithm: an entry that says nothing about a file."""
 _AGGREGATE: Final = b"boot_aggregate"
+_AS_QUOTED: Final[Mapping[int, bytes]] = MappingProxyType({})
 _AGGREGATED: Final = (10, 8)
 """How many registers a boot aggregate covers: PCR 0 to 9 since Linux 5.8, PCR 0 to 7 before (ima_calc_boot_aggregate)."""
 
 
 def runtime_facts(
-    listed: RuntimeList, *, bank: str, pcrs: Mapping[int, bytes], offset: int = 0, start: bytes | None = None
+    listed: RuntimeList,
+    *,
+    bank: str,
+    pcrs: Mapping[int, bytes],
+    offset: int = 0,
+    start: bytes | None = None,
+    handed_over: Mapping[int, bytes] | None = _AS_QUOTED,
 ) -> RuntimeFacts:
     """Return what the list says and the quote confirms.
 
-    `offset` is how many entries were proved before, `start` PCR 10 behind them (None for a whole list). Where no prefix
-    leads to the quoted value the facts have no entries and a finding.
+    `offset` is how many entries were proved before, `start` PCR 10 behind them (None for a whole list). `handed_over` are values
+    of registers before the running system extended them, which is when the kernel made its aggregate; None where the boot log was
+    not looked at again, so that nobody knows. Where no prefix leads to the quoted value the facts have no entries and a finding.
     *Assumes* that PCR 10 is among `pcrs`.
     """
     quoted = pcrs[IMA_PCR]
@@ -43,7 +52,7 @@ def runtime_facts(
         return _unexplained(listed, offset, start or bytes(len(quoted)))
     confirmed = listed.entries[:length]
     findings = _mismatches(confirmed) if convention == "padded" or bank == "sha1" else ()
-    aggregate, others = _split_aggregate(confirmed, pcrs, bank=bank, offset=offset)
+    aggregate, others = _split_aggregate(confirmed, pcrs, handed_over, bank=bank, offset=offset)
     return RuntimeFacts(
         offset=offset,
         count=offset + length,
@@ -108,7 +117,12 @@ def _mismatches(confirmed: tuple[ImaEntry, ...]) -> tuple[EvidenceFinding, ...]:
 
 
 def _split_aggregate(
-    confirmed: tuple[ImaEntry, ...], pcrs: Mapping[int, bytes], *, bank: str, offset: int
+    confirmed: tuple[ImaEntry, ...],
+    pcrs: Mapping[int, bytes],
+    handed_over: Mapping[int, bytes] | None,
+    *,
+    bank: str,
+    offset: int,
 ) -> tuple[Aggregate, tuple[ImaEntry, ...]]:
     """Judge the boot aggregate and return the other entries.
 
@@ -120,10 +134,12 @@ def _split_aggregate(
     first = confirmed[0]
     if first.path != _AGGREGATE or first.pcr != IMA_PCR or first.violation or first.template not in _TEMPLATES:
         return "absent", confirmed
-    return _aggregate(first, pcrs, bank), confirmed[1:]
+    return _aggregate(first, pcrs, handed_over, bank=bank), confirmed[1:]
 
 
-def _aggregate(entry: ImaEntry, pcrs: Mapping[int, bytes], bank: str) -> Aggregate:
+def _aggregate(
+    entry: ImaEntry, pcrs: Mapping[int, bytes], handed_over: Mapping[int, bytes] | None, *, bank: str
+) -> Aggregate:
     algorithm, digest = entry.file_digest or ("", b"")
     if algorithm != bank:
         # The kernel took it over another bank than the one that was quoted. Nothing is lost: PCR 10 starts at zero with
@@ -133,8 +149,11 @@ def _aggregate(entry: ImaEntry, pcrs: Mapping[int, bytes], bank: str) -> Aggrega
     if not complete:
         return "unverified"
     new = hasher(bank)
-    values = (new(b"".join(pcrs[index] for index in range(count))).digest() for count in complete)
-    return "matches" if digest in values else "differs"
+    sides = [pcrs, {**pcrs, **handed_over}] if handed_over else [pcrs]
+    values = (new(b"".join(side[index] for index in range(count))).digest() for side in sides for count in complete)
+    if digest in values:
+        return "matches"
+    return "differs" if handed_over is not None else "unverified"
 
 
 def _entries(confirmed: Iterable[ImaEntry], offset: int) -> Iterable[RuntimeEntry]:

@@ -84,7 +84,8 @@ class BootFacts:
 
     `log_digest` is the SHA-256 of the log's bytes. Every quoted register is in exactly one of: `explained` (the log
     replays to the quoted value), `unexplained` (the log has events for it that do not), `unlogged` (it was extended and
-    the log has no event for it). `components` come from explained registers alone, in the order of the log.
+    the log has no event for it). `components` come from explained registers alone, in the order of the log. `handed_over` are
+    the values that registers had before the running system put its own separator into them.
     """
 
     log_digest: bytes
@@ -94,6 +95,7 @@ class BootFacts:
     unexplained: frozenset[int]
     unlogged: frozenset[int]
     findings: tuple[EvidenceFinding, ...] = ()
+    handed_over: tuple[tuple[int, bytes], ...] = ()
 
 
 class RuntimeEntry(NamedTuple):
@@ -113,8 +115,8 @@ class RuntimeFacts:
     that lead to `value`, the quoted PCR 10. (`count`, `value`) is what a later proof continues from. `violations` counts
     entries that the kernel could not measure (a file open for writing). `boot_aggregate` says whether the list's first
     entry is the digest of this quote's boot registers: "earlier" when the list continues one that was proved before,
-    "unverified" when it covers a bank or registers that were not quoted. `unread` entries at the end of the list came
-    after the quote and were not looked at.
+    "unverified" when it covers a bank or registers that were not quoted, or a boot whose log was not looked at again. `unread`
+    entries at the end of the list came after the quote and were not looked at.
     """
 
     offset: int

@@ -251,8 +251,8 @@ def _contents(runtime: RuntimeList) -> dict[bytes, frozenset[str]]:
     for entry in runtime.entries:
         if entry.path is None or entry.path == _AGGREGATE:
             continue
-        digest = "violation" if entry.file_digest is None else f"{entry.file_digest[0]}:{entry.file_digest[1].hex()}"
-        found.setdefault(entry.path, set()).add(digest)
+        algorithm, digest = entry.file_digest or ("template", entry.template_digest)
+        found.setdefault(entry.path, set()).add("violation" if entry.violation else f"{algorithm}:{digest.hex()}")
     return {path: frozenset(digests) for path, digests in found.items()}
 
 

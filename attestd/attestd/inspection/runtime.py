@@ -1,24 +1,40 @@
 """A Linux runtime list for a person: how many entries, which hashes are wrong, what PCR 10 would hold.
 
 Proves what replay gives under both conventions, and that each template hash is that of its data, or which are not. A damaged list
-is reported up to the damage. Does not say that any of it was measured: a quote does.
+is reported up to the damage, one in text without the lines that cannot be read. Does not say that any of it was measured: a quote
+does; nor that a signature holds: keys are told by their identifiers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
+from operator import itemgetter
 from typing import Any, Final
 
+from attestd.inspection.contents import readable
 from attestd.protocol.limits import INSPECTED_IMA
 from attestd.tpm.algorithms import DIGEST_SIZES, hasher
 from attestd.tpm.errors import Malformed
 from attestd.tpm.ima import IMA_PCR, ImaEntry, RuntimeList, hashed_data, read_ima, template_hash_mismatches
-from attestd.tpm.imatemplates import LEGACY, SHA1_SIZE
+from attestd.tpm.imatemplates import LEGACY, SHA1_SIZE, template_of
+from attestd_pki.certificate import parse_certificate
+from attestd_pki.errors import PkiError
 
 BANKS: Final = ("sha1", "sha256", "sha384", "sha512")
 _AGGREGATE: Final = b"boot_aggregate"
 _SHOWN: Final = 100
 
 Registers = tuple[tuple[str, tuple[tuple[int, str], ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """What the kernel measured that is no file (a key, a command line, a policy). `matches`: its hash is the entry's digest."""
+
+    index: int
+    name: str
+    text: str
+    matches: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +50,8 @@ class RuntimeReport:
     padded: Registers
     boot_aggregate: str | None
     templates: tuple[tuple[str, int], ...]
+    buffers: tuple[Buffer, ...] = ()
+    signers: tuple[tuple[str, int], ...] = ()
 
     @property
     def accepted(self) -> bool:
@@ -46,7 +64,9 @@ class RuntimeReport:
             "outcome": "parsed" if self.accepted else "refused",
             "reason": self.reason,
             "message": self.message,
+            "template_hash_algorithm": self.runtime.bank,
             "entries": len(self.runtime.entries),
+            "unparsable_lines": self.runtime.unreadable,
             "violations": len(self.violations),
             "template_hash_mismatches": len(self.mismatches),
             "mismatching_entries": list(self.mismatches[:_SHOWN]),
@@ -54,6 +74,11 @@ class RuntimeReport:
             "pcrs": _by_bank(self.pcrs),
             "pcrs_padded": _by_bank(self.padded),
             "boot_aggregate": self.boot_aggregate,
+            "buffers": [
+                {"entry": one.index, "name": one.name, "text": one.text, "digest_matches_data": one.matches}
+                for one in self.buffers
+            ],
+            "signing_keys": dict(self.signers),
         }
 
 
@@ -81,11 +106,52 @@ def inspect_ima(data: bytes) -> RuntimeReport:
         message=message,
         violations=tuple(entry.index for entry in runtime.entries if entry.violation),
         mismatches=mismatches,
-        pcrs=tuple((bank, _newer(runtime.entries, hashed, bank)) for bank in BANKS),
-        padded=tuple((bank, _older(runtime.entries, bank)) for bank in BANKS[1:2]),
+        pcrs=tuple((bank, _newer(runtime, hashed, bank)) for bank in BANKS),
+        padded=tuple((bank, _older(runtime, hashed, bank)) for bank in BANKS[1:2]),
         boot_aggregate=_aggregate(runtime),
         templates=tuple(templates.items()),
+        buffers=tuple(_buffers(runtime.entries)) if "ima-buf" in templates else (),
+        signers=_signers(runtime.entries) if any(_has(name, "sig") for name in templates) else (),
     )
+
+
+def _has(template: str, field: str) -> bool:
+    return field in template_of(template.encode()).fields
+
+
+def _buffers(entries: Iterable[ImaEntry]) -> Iterator[Buffer]:
+    """Yield what the kernel measured besides files (ima_main.c, process_buffer_measurement)."""
+    found = (entry for entry in entries if entry.template == "ima-buf" and len(entry.fields) == 3)
+    for entry in islice(found, _SHOWN):
+        data = entry.fields[2]
+        algorithm, digest = entry.file_digest or ("", b"")
+        known = algorithm in DIGEST_SIZES and algorithm != "sm3_256"
+        name = (entry.path or b"").decode("utf-8", "backslashreplace")
+        # Large buffers (a policy of SELinux) are measured by their hash, which then is the data.
+        matches = (hasher(algorithm)(data).digest() == digest or data == digest) if known else None
+        yield Buffer(entry.index, name, _buffer_text(data), matches)
+
+
+def _buffer_text(data: bytes) -> str:
+    if data[:2] == b"\x30\x82":
+        try:
+            return f"certificate {parse_certificate(data).subject.text or 'without a name'}"
+        except PkiError:
+            pass
+    return readable(data)
+
+
+def _signers(entries: Iterable[ImaEntry]) -> tuple[tuple[str, int], ...]:
+    """Return how many entries carry a signature by which key (integrity.h, signature_v2_hdr), as far as it is said."""
+    found: dict[str, int] = {}
+    for entry in entries:
+        if len(entry.fields) < 3 or not _has(entry.template, "sig"):
+            continue
+        signature = entry.fields[template_of(entry.template.encode()).fields.index("sig")]
+        if len(signature) > 9 and signature[0] in (3, 5) and signature[1] in (2, 3):
+            key = signature[3:7].hex()
+            found[key] = found.get(key, 0) + 1
+    return tuple(sorted(found.items(), key=itemgetter(1), reverse=True)[:_SHOWN])
 
 
 def _fault(fault: Malformed | None, mismatches: tuple[int, ...]) -> tuple[str | None, str | None]:
@@ -97,24 +163,31 @@ def _fault(fault: Malformed | None, mismatches: tuple[int, ...]) -> tuple[str | 
     return None, None
 
 
-def _newer(entries: tuple[ImaEntry, ...], hashed: list[bytes], bank: str) -> tuple[tuple[int, str], ...]:
+def _newer(runtime: RuntimeList, hashed: list[bytes], bank: str) -> tuple[tuple[int, str], ...]:
     """Replay every register: template data hashed in the bank's algorithm, ones for a violation (Linux 5.8 and later)."""
     new = hasher(bank)
-    ones = b"\xff" * DIGEST_SIZES[bank]
+    ones, stated = b"\xff" * DIGEST_SIZES[bank], bank == runtime.bank
     return _replay(
-        entries,
+        runtime.entries,
         bank,
         lambda entry: (
-            ones if entry.violation else entry.template_digest if bank == "sha1" else new(hashed[entry.index]).digest()
+            ones if entry.violation else entry.template_digest if stated else new(hashed[entry.index]).digest()
         ),
     )
 
 
-def _older(entries: tuple[ImaEntry, ...], bank: str) -> tuple[tuple[int, str], ...]:
+def _older(runtime: RuntimeList, hashed: list[bytes], bank: str) -> tuple[tuple[int, str], ...]:
     """Replay every register: the SHA-1 template hash filled up with zeros (before Linux 5.8)."""
     filler = bytes(DIGEST_SIZES[bank] - SHA1_SIZE)
-    ones = b"\xff" * SHA1_SIZE
-    return _replay(entries, bank, lambda entry: (ones if entry.violation else entry.template_digest) + filler)
+    ones, stated, sha1 = b"\xff" * SHA1_SIZE, runtime.bank == "sha1", hasher("sha1")
+    return _replay(
+        runtime.entries,
+        bank,
+        lambda entry: (
+            (ones if entry.violation else entry.template_digest if stated else sha1(hashed[entry.index]).digest())
+            + filler
+        ),
+    )
 
 
 def _replay(

@@ -63,6 +63,7 @@ MalformedCode = Literal[
     "ima-template-size",
     "ima-field",
     "ima-line",
+    "ima-form",
 ]
 
 SignatureCode = Literal["signature-invalid", "signature-scheme"]

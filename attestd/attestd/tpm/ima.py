@@ -15,9 +15,11 @@ from attestd.protocol.limits import MAX_IMA_ENTRIES, MAX_IMA_LIST, MAX_IMA_TEMPL
 from attestd.tpm.algorithms import DIGEST_SIZES, hasher
 from attestd.tpm.errors import Malformed
 from attestd.tpm.imaascii import parse_ascii
+from attestd.tpm.imaforms import other_form, parse_other
 from attestd.tpm.imatemplates import (
     LEGACY,
     MAX_LEGACY_NAME,
+    OTHER_BANKS,
     SHA1_SIZE,
     Template,
     build_entry,
@@ -36,9 +38,14 @@ _NAME_FIELD: Final = MAX_LEGACY_NAME + 1
 
 @dataclass(frozen=True, slots=True)
 class RuntimeList:
-    """The entries of a list, or of one part of it, in order."""
+    """The entries of a list, or of one part of it, in order.
+
+    `bank` is the algorithm of the template hashes that the list states. `unreadable` counts lines of text that are no entries.
+    """
 
     entries: tuple[ImaEntry, ...]
+    bank: str = "sha1"
+    unreadable: int = 0
 
 
 def parse_ima(data: bytes) -> RuntimeList:
@@ -50,22 +57,45 @@ def parse_ima(data: bytes) -> RuntimeList:
     runtime, fault = read_ima(data, most=MAX_IMA_LIST)
     if fault is not None:
         raise fault
+    if runtime.bank != "sha1":
+        raise Malformed("ima-form", f"a list with template hashes of {runtime.bank}")
     return runtime
 
 
 def read_ima(data: bytes, *, most: int) -> tuple[RuntimeList, Malformed | None]:
     """Read a list of at most `most` bytes as far as it can be read: its entries up to the first fault, and the fault or None.
 
-    For people who look at a damaged list. Nothing may be decided by entries in front of a fault: `parse_ima` has none.
+    Lines of text are read behind a fault, too. For people who look at a damaged list, or at one of another machine (of a single
+    bank, of a big-endian machine). Nothing may be decided by entries beside a fault: `parse_ima` has none.
     """
     if len(data) > most:
         return RuntimeList(()), Malformed("ima-size", f"a list of {len(data)} bytes")
     entries: list[ImaEntry] = []
-    try:
-        (_parse_binary if 0 in data[:4] else parse_ascii)(data, entries)
-    except Malformed as fault:
-        return RuntimeList(tuple(entries)), fault
-    return RuntimeList(tuple(entries)), None
+    fault, unreadable = None, 0
+    if 0 not in data[:4]:
+        unreadable, fault = parse_ascii(data, entries)
+    else:
+        form = other_form(data)
+        try:
+            if form is None:
+                _parse_binary(data, entries)
+            else:
+                parse_other(data, form, entries)
+        except Malformed as found:
+            fault = found
+    size = len(entries[0].template_digest) if entries else SHA1_SIZE
+    runtime = RuntimeList(tuple(entries), OTHER_BANKS.get(size, "sha1"), unreadable)
+    if size != SHA1_SIZE and not _is_of_its_bank(runtime):
+        return RuntimeList((), unreadable=unreadable + len(entries)), Malformed(
+            "ima-line", f"template hashes of {size} bytes that are not {runtime.bank}'s"
+        )
+    return runtime, fault
+
+
+def _is_of_its_bank(runtime: RuntimeList) -> bool:
+    """Return whether the first hash that is not zero is that of its data: the size of a hash alone says nothing."""
+    first = next((entry for entry in runtime.entries if not entry.violation), None)
+    return first is None or hasher(runtime.bank)(hashed_data(first)).digest() == first.template_digest
 
 
 def _parse_binary(data: bytes, entries: list[ImaEntry]) -> None:
@@ -122,15 +152,15 @@ def hashed_data(entry: ImaEntry) -> bytes:
 
 
 def template_hash_mismatches(runtime: RuntimeList) -> tuple[int, ...]:
-    """Return the indices of entries whose SHA-1 is not that of their data.
+    """Return the indices of entries whose hash is not that of their data.
 
     Violations are left out: they carry zeros by design and are told by `ImaEntry.violation`.
     """
-    sha1 = hasher("sha1")
+    new = hasher(runtime.bank)
     return tuple(
         entry.index
         for entry in runtime.entries
-        if not entry.violation and sha1(hashed_data(entry)).digest() != entry.template_digest
+        if not entry.violation and new(hashed_data(entry)).digest() != entry.template_digest
     )
 
 

@@ -10,44 +10,64 @@ from typing import Final
 
 from attestd.protocol.limits import MAX_IMA_ENTRIES, MAX_IMA_TEMPLATE, PCR_COUNT
 from attestd.tpm.errors import Malformed
-from attestd.tpm.imatemplates import LEGACY, SHA1_SIZE, ImaEntry, Template, build_entry, template_of
+from attestd.tpm.imatemplates import LEGACY, OTHER_BANKS, SHA1_SIZE, ImaEntry, Template, build_entry, template_of
 
 _MOST_LINES: Final = 2 * MAX_IMA_ENTRIES
 """Lines, empty ones among them: a file of nothing but line feeds would fill the memory with emptiness."""
+_MOST_UNREADABLE: Final = 10_000
+"""Lines that cannot be read, behind which nothing more is looked at."""
 _DIGEST_FIELDS: Final = frozenset({"d-ng", "d-ngv2", "d-modsig"})
 
 
-def parse_ascii(data: bytes, entries: list[ImaEntry]) -> None:
-    """Append one entry a line; empty lines are skipped. What was appended before a fault stays.
+def parse_ascii(data: bytes, entries: list[ImaEntry]) -> tuple[int, Malformed | None]:
+    """Append one entry a line, and return how many lines could not be read, and why the first of them could not.
 
-    *Raises* `Malformed` ("ima-line", "ima-field", "ima-pcr-index", "ima-entry-count", "ima-template-…").
+    Empty lines and comments are skipped. A path may end in a carriage return, so they are dropped only where every line has one.
     """
+    if b"\r\n" in data and data.count(b"\n") == data.count(b"\r\n"):
+        data = data.replace(b"\r\n", b"\n")
     lines = data.split(b"\n", _MOST_LINES)
     if len(lines) > _MOST_LINES:
-        raise Malformed("ima-entry-count", f"more than {_MOST_LINES} lines")
-    for line in lines:
-        if not line:
+        return 1, Malformed("ima-entry-count", f"more than {_MOST_LINES} lines")
+    size = _digest_size(lines)
+    unreadable, first = 0, None
+    for number, line in enumerate(lines):
+        if not line or line.isspace() or line.startswith(b"#"):
             continue
-        if len(entries) >= MAX_IMA_ENTRIES:
-            raise Malformed("ima-entry-count", f"more than {MAX_IMA_ENTRIES} entries")
-        entries.append(_entry(len(entries), line))
+        try:
+            if len(entries) >= MAX_IMA_ENTRIES:
+                raise Malformed("ima-entry-count", f"more than {MAX_IMA_ENTRIES} entries")
+            entries.append(_entry(len(entries), number, line, size))
+        except Malformed as fault:
+            unreadable, first = unreadable + 1, first or fault
+            if unreadable >= _MOST_UNREADABLE or fault.code == "ima-entry-count":
+                break
+    return unreadable, first
 
 
-def _entry(index: int, line: bytes) -> ImaEntry:
+def _digest_size(lines: list[bytes]) -> int:
+    """Return the size of the template hashes: that of the first line, where a list of one bank has others than SHA-1."""
+    first = next((line for line in lines if line and not line.isspace() and not line.startswith(b"#")), b"")
+    parts = first.split(None, 2)
+    size = len(parts[1]) // 2 if len(parts) > 1 else 0
+    return size if size in OTHER_BANKS else SHA1_SIZE
+
+
+def _entry(index: int, at: int, line: bytes, size: int) -> ImaEntry:
     parts = line.lstrip(b" ").split(b" ", 3)
     if len(parts) != 4:
-        raise Malformed("ima-line", f"line {index} has {len(parts)} parts")
+        raise Malformed("ima-line", f"line {at} has {len(parts)} parts")
     number, digest_hex, name, rest = parts
     digest = _hex(digest_hex)
-    if not number.isdigit() or len(number) > 2 or len(digest) != SHA1_SIZE:
-        raise Malformed("ima-line", f"line {index} starts with no register and template digest")
+    if not number.isdigit() or len(number) > 2 or len(digest) != size:
+        raise Malformed("ima-line", f"line {at} starts with no register and template digest")
     pcr = int(number)
     if pcr >= PCR_COUNT:
         raise Malformed("ima-pcr-index", f"entry {index} names PCR {pcr}")
     template = template_of(name)
     if not template.fields:
-        raise Malformed("ima-template-name", f"line {index} has a template whose data cannot be rebuilt")
-    texts = _texts(template, rest, index)
+        raise Malformed("ima-template-name", f"line {at} has a template whose data cannot be rebuilt")
+    texts = _texts(template, rest, at)
     fields = tuple(_field(template, kind, text) for kind, text in zip(template.fields, texts, strict=True))
     raw = _raw(template, fields)
     if len(raw) > MAX_IMA_TEMPLATE:
@@ -55,7 +75,7 @@ def _entry(index: int, line: bytes) -> ImaEntry:
     return build_entry(index, pcr, digest, template, raw, fields)
 
 
-def _texts(template: Template, rest: bytes, index: int) -> list[bytes]:
+def _texts(template: Template, rest: bytes, at: int) -> list[bytes]:
     """Split the rest of a line at blanks, except those of a path: fields before it from the left, behind from the right.
 
     An empty last field leaves a blank at the line's end, which tools like to strip.
@@ -68,7 +88,7 @@ def _texts(template: Template, rest: bytes, index: int) -> list[bytes]:
     if len(texts) == len(template.fields) - 1:
         texts.append(b"")
     if len(texts) != len(template.fields):
-        raise Malformed("ima-line", f"line {index} has {len(texts)} fields")
+        raise Malformed("ima-line", f"line {at} has {len(texts)} fields")
     return texts
 
 

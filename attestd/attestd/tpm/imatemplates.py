@@ -7,13 +7,15 @@ entries count in a replay and say nothing. Linux Documentation/security/IMA-temp
 from dataclasses import dataclass
 from functools import lru_cache
 from struct import Struct, error
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from attestd.protocol.limits import MAX_IMA_TEMPLATE_NAME
 from attestd.tpm.algorithms import DIGEST_SIZES
 from attestd.tpm.errors import Malformed
 
 SHA1_SIZE: Final = DIGEST_SIZES["sha1"]
+OTHER_BANKS: Final = {DIGEST_SIZES[name]: name for name in ("sha256", "sha384", "sha512")}
+"""Banks by the size of their template hashes, in the lists that kernels since 6.10 show for each bank."""
 LEGACY: Final = "ima"
 """The first template, whose two fields have a layout of their own."""
 MAX_LEGACY_NAME: Final = 255
@@ -33,6 +35,7 @@ _DIGESTS: Final = frozenset({"d", "d-ng", "d-ngv2"})
 _NAMES: Final = frozenset({"n", "n-ng"})
 _FIELDS: Final = frozenset(name for template in _TEMPLATES.values() for name in template.split("|"))
 _LENGTH: Final = Struct("<I")
+_LENGTHS: Final = {"little": _LENGTH, "big": Struct(">I")}
 _MAX_CACHED: Final = 64
 """Templates remembered: a machine uses one to three; the bound is for hostile lists."""
 _MAX_ALGORITHM_NAME: Final = 32
@@ -54,9 +57,10 @@ class Template:
 class ImaEntry(NamedTuple):
     """One measurement. A list has 100,000 of them, and a tuple is made three times as fast as a frozen dataclass.
 
-    `template_digest` is the SHA-1 that the list itself gives (20 bytes); `data` the raw template data that the digests
-    of every bank cover; `fields` its fields, named by the template. `path` is bytes: Linux paths have no encoding, and
-    may hold line feeds and terminal escapes. `file_digest` is None for a violation: then nothing vouches for the file.
+    `template_digest` is the hash that the list itself gives (SHA-1, 20 bytes, but in lists of a single bank); `data` the raw
+    template data that the digests of every bank cover; `fields` its fields, named by the template. `path` is bytes: Linux paths
+    have no encoding, and may hold line feeds and terminal escapes. `file_digest` is None for a violation, and where it has not
+    its algorithm's size: then nothing vouches for the file.
     """
 
     index: int  # type: ignore[assignment]  # it hides tuple.index, which nobody calls on an entry
@@ -89,8 +93,8 @@ def _place(fields: tuple[str, ...], wanted: frozenset[str]) -> int:
     return next((index for index, field in enumerate(fields) if field in wanted), -1)
 
 
-def split_fields(template: Template, data: bytes) -> tuple[bytes, ...]:
-    """Split template data into its fields: each a little-endian 32-bit length and its bytes.
+def split_fields(template: Template, data: bytes, order: Literal["little", "big"] = "little") -> tuple[bytes, ...]:
+    """Split template data into its fields: each a 32-bit length and its bytes.
 
     The legacy template starts with a bare SHA-1. Opaque templates have no fields.
     *Raises* `Malformed` ("ima-field").
@@ -101,7 +105,7 @@ def split_fields(template: Template, data: bytes) -> tuple[bytes, ...]:
     if template.name == LEGACY:
         fields.append(data[:SHA1_SIZE])
         position, names = SHA1_SIZE, names[1:]
-    read = _LENGTH.unpack_from
+    read = _LENGTHS[order].unpack_from
     try:
         for _ in names:
             start = position + 4
@@ -134,7 +138,7 @@ def path_of(template: Template, fields: tuple[bytes, ...]) -> bytes | None:
 
 
 def file_digest_of(template: Template, fields: tuple[bytes, ...]) -> FileDigest | None:
-    """Return (algorithm, digest) of the file, or None where the template has none.
+    """Return (algorithm, digest) of the file, or None where the template has none, or one of another size than its algorithm's.
 
     The algorithm is the kernel's name and may be one that is not known here; then nobody will match it. "d-ngv2" puts
     "ima:" or "verity:" before it; a digest of a Merkle tree is not one of the file, so "verity:" stays in the name.
@@ -152,7 +156,7 @@ def file_digest_of(template: Template, fields: tuple[bytes, ...]) -> FileDigest 
             raise Malformed("ima-field", "a digest without its algorithm")
     name, expected = _algorithm(kind, algorithm)
     if expected is not None and len(digest) != expected:
-        raise Malformed("ima-field", f"a {name} digest of {len(digest)} bytes")
+        return None
     return name, digest
 
 
@@ -176,7 +180,7 @@ def build_entry(
 
     *Raises* `Malformed` ("ima-field").
     """
-    violation = digest == _VIOLATION
+    violation = digest == _VIOLATION if len(digest) == SHA1_SIZE else not any(digest)
     path = path_of(template, fields)
     file_digest = None if violation else file_digest_of(template, fields)
     return ImaEntry(index, pcr, digest, template.name, data, fields, path, file_digest, violation)

@@ -1,6 +1,7 @@
 """What a boot log proves once a quote is beside it, and what no log can talk its way out of."""
 
 from dataclasses import replace
+from hashlib import sha256
 
 import pytest
 
@@ -70,6 +71,35 @@ def test_q04_a_bank_that_the_log_does_not_have_is_refused():
     log = make_log(honest_boot())
     found = boot_facts(log, log_digest=bytes(32), bank="sha384", pcrs={0: b"\x01" * 48})
     assert codes(found) == [Reason.PCR_BANK_INACTIVE]
+
+
+def separated(log, *registers):
+    word = sha256(b"os-separator").digest()
+    return {
+        index: sha256(value + word).digest() if index in registers else value for index, value in quoted(log).items()
+    }
+
+
+def test_registers_that_the_running_system_closed_are_explained_and_say_so():
+    log = make_log(honest_boot())
+    found = facts(log, pcrs=separated(log, *range(8), 9, 12, 13, 14))
+    assert (found.findings, found.unexplained, found.unlogged) == ((), frozenset(), frozenset())
+    closed = [c.pcr for c in found.components if c.claim == "boot-phase" and c.value == "os-separator"]
+    assert closed == [*range(8), 9, 12, 13, 14]
+    assert dict(found.handed_over) == {index: quoted(log)[index] for index in closed}
+
+
+@pytest.mark.parametrize("index", [8, 10, 11])
+def test_a_register_that_the_running_system_does_not_close_is_not_explained_by_its_separator(index):
+    log = make_log(honest_boot())
+    assert index not in facts(log, pcrs=separated(log, index)).explained
+
+
+def test_e03_a_second_separator_of_the_running_system_explains_nothing():
+    log = make_log(honest_boot())
+    word = sha256(b"os-separator").digest()
+    twice = {index: sha256(value + word).digest() for index, value in separated(log, 7).items() if index == 7}
+    assert facts(log, pcrs={**quoted(log), **twice}).unexplained == {7}
 
 
 # --- E01: the type of an event is not covered by its digest ----------------------------------------------------------
