@@ -8,7 +8,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from attestd import clock
 from attestd.cli.failures import CommandFailed
@@ -78,6 +78,7 @@ def _directory(path: Path, root: Path | None, wish: "Wish", tell: "Callable[[Pla
 def _file(path: Path, wish: "Wish", layout: "Layout", tell: "Callable[[PlaceFiles], None]") -> "PlaceFiles":
     from attestd.reference.archive import initramfs_members, tar_members
     from attestd.reference.debian import package_members
+    from attestd.reference.ext4 import image_members
     from attestd.reference.files import PlaceFiles, collect
     from attestd.reference.places import kind_of
     from attestd.reference.streams import Source, inflated
@@ -89,6 +90,8 @@ def _file(path: Path, wish: "Wish", layout: "Layout", tell: "Callable[[PlaceFile
         if kind == "package":
             members: Members = package_members(file, place)
             return collect(members, place, wish=wish, spellings=layout.spellings, tick=tell)
+        if kind == "ext4":
+            return collect(image_members(Image(file), place), place, wish=wish, tick=tell)
         if kind == "initramfs":
             return collect(initramfs_members(file), place, wish=wish, tick=tell)
         return collect(tar_members(inflated(Source(file))), place, wish=wish, tick=tell)
@@ -133,6 +136,20 @@ def _regular(real: bytes, path: bytes, place: "PlaceFiles") -> "Iterator[tuple[M
         found = os.fstat(number)
         if stat.S_ISREG(found.st_mode):
             yield Member(path, Kind.FILE, found.st_mode), file
+
+
+class Image:
+    """A file, or the part of it from `start` on, to be read at any place."""
+
+    def __init__(self, file: BinaryIO, start: int = 0, size: int | None = None) -> None:
+        self._file, self._start = file, start
+        self._size = size
+
+    def read_at(self, offset: int, size: int, /) -> bytes:
+        """Return `size` bytes from `offset`, fewer only behind the end."""
+        if self._size is not None:
+            size = max(0, min(size, self._size - offset))
+        return os.pread(self._file.fileno(), size, self._start + offset)
 
 
 class Progress:
