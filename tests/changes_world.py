@@ -79,6 +79,11 @@ def activate_on(book: PolicyBook, name: str, version: int) -> Change:
     return change_on(book, "profile-activate", name, profile_document(name, version))
 
 
+def stage_on(book: PolicyBook, name: str, version: int, **more: object) -> Change:
+    """Return the change that stages a version of a profile."""
+    return change_on(book, "profile-stage", name, profile_document(name, version, **more))
+
+
 def retire_on(book: PolicyBook, name: str, *versions: int) -> Change:
     """Return the change that retires versions of a profile."""
     document = canonical.write({"profile": name, "versions": list(versions)})
