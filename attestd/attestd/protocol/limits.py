@@ -143,6 +143,8 @@ INSPECTED_NESTING: Final = 32
 """Containers inside containers of a manifest: CoRIM nests tagged documents, SWID directories; real ones need under 16."""
 INSPECTED_ITEMS: Final = 100_000
 """Items of one manifest, whatever their kind; a reference manifest of a server lists under 2,000 files."""
+INSPECTED_NAMESPACES: Final = 64
+"""XML namespaces in scope at one element: each element that declares one copies them all; manifests have under 10."""
 
 # --- File trees and images that become allow-lists ------------------------------------------------------------------
 MAX_ARTEFACT_FILES: Final = 1_000_000
@@ -153,6 +155,19 @@ MAX_ARTEFACT_FINDINGS: Final = 256
 """Findings of one place; 100,000 unreadable files have said all by then."""
 MAX_FILE_PATH: Final = 4096
 """Bytes of a path or of a symbolic link's target (PATH_MAX of Linux)."""
+
+# --- Boot images and keys that become predictions -------------------------------------------------------------------
+MAX_BOOT_IMAGE: Final = 2048 * MIB
+"""Bytes of a boot loader, a kernel, a unified kernel image or an initial ramdisk; they are mapped and hashed, not copied. A unified
+image with firmware and a whole system in its ramdisk stays under 1 GiB, which is what an EFI system partition has."""
+MAX_IMAGE_SECTIONS: Final = 96
+"""Sections of an executable image, as many as Windows loads (PE/COFF 3.3); a unified kernel image has under 20."""
+MAX_SECTION_PADDING: Final = MIB
+"""Zero bytes behind a measured section that are in memory and not in the file: alignment, at most a page in real images."""
+MAX_KEY_FILE: Final = 2 * MIB
+"""Bytes of a Secure Boot key file; the largest published list of what may not boot is under 32 KiB."""
+MAX_BOOT_ARTEFACTS: Final = 64
+"""Images, ramdisks and key files of one prediction."""
 
 # --- Policy ---------------------------------------------------------------------------------------------------------
 MAX_PROFILE_DOCUMENT: Final = 4 * MIB
