@@ -61,6 +61,10 @@ def files(
             show_default=False,
         ),
     ] = None,
+    partition: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of a disk image with several file systems, the one.", show_default=False),
+    ] = None,
     name: Annotated[str, typer.Option(help="The profile's name; default: the output's.", show_default=False)] = "",
     version: Annotated[
         int | None, typer.Option(min=1, help="The profile's version; default: 1.", show_default=False)
@@ -109,7 +113,7 @@ def files(
     if output.exists():
         raise _exists(output)
     label = "" if onto is not None else parse_label(name or output.stem)
-    listed = collect_files(places, root=root, wish=wish, layout=_layout(merged_usr))
+    listed = collect_files(places, root=root, partition=partition, wish=wish, layout=_layout(merged_usr))
     profile = _write(output, _text(listed, onto, label, version or 1))
     document = _document(output, profile, listed)
     answer(document, lambda console: _show(console, document), as_json=as_json)

@@ -29,15 +29,16 @@ def collect_files(
     places: Sequence[Path],
     *,
     root: Path | None = None,
+    partition: int | None = None,
     wish: "Wish | None" = None,
     layout: "Layout | None" = None,
     tell: "Callable[[PlaceFiles], None] | None" = None,
 ) -> "AllowList":
     """Return what the files of all places allow.
 
-    A directory is the root of a tree, or lies in the tree `root`. `wish` is which files and digests are wanted (default: code, by
-    SHA-256); `layout` is for packages (default: either); `tell` is called with a place as it grows (default: a line on standard
-    error, where that is a terminal).
+    A directory is the root of a tree, or lies in the tree `root`; `partition` is that of disk images which have several; `layout` is
+    for packages (default: either). `wish` is which files and digests are wanted (default: code, by SHA-256). `tell` is called with
+    a place as it grows (default: a line on standard error, where that is a terminal).
     *Raises* CommandFailed, OSError.
     """
     from attestd.reference.debian import Layout
@@ -51,7 +52,7 @@ def collect_files(
                 if path.is_dir():
                     found.append(_directory(path, root, wish or Wish(), tell or progress.tell))
                 else:
-                    found.append(_file(path, wish or Wish(), layout or Layout.EITHER, tell or progress.tell))
+                    found.append(_file(path, partition, wish or Wish(), layout or Layout.EITHER, tell or progress.tell))
             except ArtefactRefused as error:
                 raise CommandFailed(error.code, f"{path}: {error.message}") from None
     finally:
@@ -75,9 +76,12 @@ def _directory(path: Path, root: Path | None, wish: "Wish", tell: "Callable[[Pla
     return collect(_walk(path, within, place), place, wish=wish, tick=tell)
 
 
-def _file(path: Path, wish: "Wish", layout: "Layout", tell: "Callable[[PlaceFiles], None]") -> "PlaceFiles":
+def _file(
+    path: Path, partition: int | None, wish: "Wish", layout: "Layout", tell: "Callable[[PlaceFiles], None]"
+) -> "PlaceFiles":
     from attestd.reference.archive import initramfs_members, tar_members
     from attestd.reference.debian import package_members
+    from attestd.reference.disk import root_partition
     from attestd.reference.ext4 import image_members
     from attestd.reference.files import PlaceFiles, collect
     from attestd.reference.places import kind_of
@@ -90,8 +94,12 @@ def _file(path: Path, wish: "Wish", layout: "Layout", tell: "Callable[[PlaceFile
         if kind == "package":
             members: Members = package_members(file, place)
             return collect(members, place, wish=wish, spellings=layout.spellings, tick=tell)
-        if kind == "ext4":
-            return collect(image_members(Image(file), place), place, wish=wish, tick=tell)
+        if kind in ("ext4", "disk"):
+            image = Image(file)
+            if kind == "disk":
+                chosen = root_partition(image, partition)
+                image = Image(file, chosen.start, chosen.size)
+            return collect(image_members(image, place), place, wish=wish, tick=tell)
         if kind == "initramfs":
             return collect(initramfs_members(file), place, wish=wish, tick=tell)
         return collect(tar_members(inflated(Source(file))), place, wish=wish, tick=tell)

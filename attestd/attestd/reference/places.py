@@ -38,6 +38,8 @@ def kind_of(stream: Readable) -> Place:
         return "initramfs"
     if head[257:262] == b"ustar":
         return "archive"
+    if head[510:512] == b"\x55\xaa":
+        return "disk"
     raise ArtefactRefused(
         "artefact-unknown",
         "it is no package (.deb), archive (tar), initramfs (cpio), ext4 image or disk image: name the directory it unpacks to",
