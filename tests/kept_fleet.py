@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import tpm_structures as tpm
 from attestd.changes.inventory import InventoryEntry, inventory_document
@@ -81,8 +82,8 @@ def _device(chip: SoftChip, name: str, now: int) -> DeviceRecord:
         ak_public=tpm.sized(chip.ak_area),
         ak_name=tpm.name_of(chip.ak_area),
         device_key_name=tpm.name_of(chip.device_key_area),
-        device_key_spki=b"spki",
-        vpn_keys=(),
+        device_key_spki=chip.device_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+        vpn_keys=chip.vpn_keys,
         tpm_firmware=chip.firmware,
         enrolled_at=now,
         labels=(),
