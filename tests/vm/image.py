@@ -15,6 +15,8 @@ from kernel import Kernel
 
 COMMAND_LINE: Final = "root=/dev/vda2 ro console=ttyS0 quiet ima_policy=tcb ima_hash=sha256 panic=-1"
 STATE_MIB: Final = 64
+IMAGE: Final = "image.efi"
+INITRD: Final = "initrd.img"
 _ESP_MIB: Final = 48
 _MIB: Final = 1024 * 1024
 _SPARE: Final = 1.3
@@ -54,31 +56,29 @@ class Parts:
         """Return the same with another root file system."""
         return replace(self, root=root)
 
-    def ramdisk(self) -> dict[str, bytes]:
-        """Return the files of the initial ramdisk: busybox, the modules in their order, and a script."""
+    def initrd(self) -> bytes:
+        """Return the initial ramdisk: busybox, the modules in their order, and a script."""
         modules = {f"modules/{name}": code for name, code in self.kernel.modules}
         order = "".join(f"{name}\n" for name, _ in self.kernel.modules).encode()
-        return {
-            "init": self.init.read_bytes(),
-            "bin/busybox": self.busybox.read_bytes(),
-            "modules/order": order,
-        } | modules
+        files = {"init": self.init.read_bytes(), "bin/busybox": self.busybox.read_bytes(), "modules/order": order}
+        return cpio.archive(files | modules, _DIRECTORIES)
 
     def unified_image(self) -> bytes:
         """Return the kernel image that firmware starts."""
         sections = (
             (".osrel", self.os_release),
             (".cmdline", self.command_line.encode() + b"\0"),
-            (".initrd", cpio.archive(self.ramdisk(), _DIRECTORIES)),
+            (".initrd", self.initrd()),
             (".linux", self.kernel.image),
         )
         return uki.unified_image(self.stub.read_bytes(), sections)
 
 
 def build(parts: Parts, place: Path) -> Path:
-    """Make the disk `place`/disk.img, with the files that it was made of beside it; return its path."""
+    """Make the disk `place`/disk.img, with the kernel image and the ramdisk that are in it beside it; return its path."""
     place.mkdir(parents=True)
-    image, esp, root, disk = (place / name for name in ("image.efi", "esp.img", "root.img", "disk.img"))
+    (place / INITRD).write_bytes(parts.initrd())
+    image, esp, root, disk = (place / name for name in (IMAGE, "esp.img", "root.img", "disk.img"))
     image.write_bytes(parts.unified_image())
     _system_partition(image, esp)
     file_system(root, _size_of(parts.root), source=parts.root, options=("-O", "^has_journal"))

@@ -1,9 +1,11 @@
 """What happens in the test with real boots, scene by scene; each step says beforehand what must come true."""
 
+import hashlib
 import json
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,13 +22,14 @@ from attestd.cli.demo.telling import Step, Telling
 from attestd_agent.lab.device import SoftwareDevice
 from attestd_agent.lab.swtpm import SoftwareTpm
 
-TOOLS: Final = (image.ToolFailed, kernel.NoKernel, system.NotInstalled, uki.NotAStub, FileNotFoundError)
+TOOLS: Final = (image.ToolFailed, kernel.NoKernel, system.NotInstalled, uki.NotAStub, profile_of.NoProfile)
 """What is raised where a program or a file that the image is made of is missing or unfit."""
 
 PROFILE: Final = "gateway"
 NAME: Final = "verifier.fleet.example"
 ADDED: Final = "mitigations=off"
 """The argument that an attacker adds to the kernel's command line."""
+ATTACK: Final = "and what an attacker wants"
 _STUB: Final = Path("/usr/lib/systemd/boot/efi/linuxx64.efi.stub")
 _HOST: Final = "10.0.2.2"  # QEMU's user network: the loopback interface of this computer
 _FELL: Final = "not trusted, certificate revoked"
@@ -40,6 +43,20 @@ def fresh(place: Path) -> Path:
     return place.absolute()
 
 
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a refusal must name: claim and component, the content that was measured; `alone`: and nothing else."""
+
+    claim: str
+    component: str
+    content: bytes
+    alone: bool
+
+    def names(self, finding: dict[str, Any]) -> bool:
+        """Return whether a finding is about this."""
+        return finding["claim"] == self.claim and str(finding["component"]).startswith(self.component)
+
+
 class Scenes:
     """The scenes as they are played: the stage, the audience, the machines, and what has happened so far."""
 
@@ -51,11 +68,11 @@ class Scenes:
         self._telling = telling
         self._packages = packages
         self._maker = stage.manufacturer("Good Chips")
-        self._parts: image.Parts | None = None
         self._disks: dict[str, Path] = {}
         self._machines: dict[str, VirtualMachine] = {}
         self._edge: Machine | None = None
         self._token = ""
+        self._tampered = b""
         self._held: dict[str, Any] = {}
 
     def play(self, *, smoke: bool) -> None:
@@ -97,8 +114,8 @@ class Scenes:
         changed = place / "root-tampered"
         shutil.copytree(root, changed, symlinks=True)
         executed = changed / system.EXECUTED
-        executed.write_text(executed.read_text() + "echo 'and what an attacker wants'\n")
-        self._parts = parts
+        self._tampered = executed.read_bytes() + f"echo '{ATTACK}'\n".encode()
+        executed.write_bytes(self._tampered)
         self._disks = {
             "good": image.build(parts, place / "good"),
             "command-line": image.build(
@@ -136,14 +153,12 @@ class Scenes:
         self._step("operator", "the profile is active", lambda: self._activate(machine), doing="learning, signing")
 
     def _activate(self, machine: VirtualMachine) -> Told:
-        evidence = machine.place / "evidence"
         if not image.read(machine.state, "/evidence/", machine.place):
             raise NotPossible("the reference machine wrote no evidence")
-        assert self._parts is not None
-        learnt = machine.place / "learnt.yaml"
-        self._stage.learn(evidence, learnt)
-        profile, details = profile_of.complete(learnt, self._parts, output=self._stage.place / f"{PROFILE}.yaml")
-        self._stage.operate("profile", "add", profile, "--activate")
+        place = self._stage.place
+        artefacts = (place / "root", place / "good" / image.INITRD)
+        details = profile_of.write(machine.place / "evidence", artefacts, place / f"{PROFILE}.yaml")
+        self._stage.operate("profile", "add", place / f"{PROFILE}.yaml", "--activate")
         return "the profile is active", details
 
     def _good(self, title: str, text: str, label: str) -> None:
@@ -185,16 +200,16 @@ class Scenes:
         self._telling.act(title, "Somebody made a kernel image with one more argument, and put it on edge-1's disk.")
         boot, answer = self._boot(self._machines["edge-1"], "command-line", "command-line")
         self._happened("it was booted", boot.said("command line").split()[-1:] == [ADDED])
-        self._refused(boot, answer, claim="kernel-command-line", component="")
+        # The stub measures its section .cmdline with the NUL that ends it, into PCR 11 (systemd-stub(7)).
+        measured = f"{image.COMMAND_LINE} {ADDED}\0".encode()
+        self._refused(boot, answer, Expected("kernel-command-line", ".cmdline", measured, alone=False))
 
     def _tampered_file(self) -> None:
-        self._telling.act(
-            "5  A tampered file", f"Kernel and command line are the good ones; /{system.EXECUTED} has one line more."
-        )
+        title = f"5  A tampered file: /{system.EXECUTED}"
+        self._telling.act(title, "Kernel and command line are the good ones; one file on the disk has one line more.")
         boot, answer = self._boot(self._machines["edge-1"], "file", "file")
-        ran = "and what an attacker wants" in boot.serial.read_text(errors="replace")
-        self._happened("it was executed", ran)
-        self._refused(boot, answer, claim="runtime", component=f"/{system.EXECUTED}")
+        self._happened("it was executed", ATTACK in boot.serial.read_text(errors="replace"))
+        self._refused(boot, answer, Expected("runtime", f"/{system.EXECUTED}", self._tampered, alone=True))
 
     # --- Parts --------------------------------------------------------------------------------------------------------
 
@@ -231,27 +246,36 @@ class Scenes:
         """Tell whether an attack took place at all: without it the refusal behind it would show nothing."""
         self._tell(Step("attacker", what, what if true else f"not so: {what}", 0.0))
 
-    def _refused(self, boot: Boot, answer: Answer, *, claim: str, component: str) -> None:
-        """Tell what the machine was told, by claim and component, and what is left of its trust."""
-        expected = f"refused: claim-mismatch {claim}"
-        named = [one for one in answer.document.get("findings", ()) if one["claim"] == claim]
-        right = [one for one in named if component in str(one["component"])]
-        actual = judging.refusal(answer, claim) + ("" if right else f" (does not name {component or claim})")
+    def _refused(self, boot: Boot, answer: Answer, expected: Expected) -> None:
+        """Tell what the machine was told, what the verifier saw, and what is left of the machine's trust."""
+        findings = answer.document.get("findings") or ()
+        actual = judging.refusal(answer, expected.claim)
         if answer.exit_code != 1:
-            actual += f" (exit code {answer.exit_code})"
-        self._tell(Step("edge-1", expected, actual, boot.seconds, _findings(answer)))
+            actual += f", with exit code {answer.exit_code}"
+        if not any(expected.names(one) for one in findings):
+            actual += f", without naming {expected.component}"
+        if expected.alone and len(findings) != 1:
+            actual += f", among {len(findings)} findings"
+        self._tell(Step("edge-1", f"refused: claim-mismatch {expected.claim}", actual, boot.seconds, _findings(answer)))
+        self._step("verifier", "saw what was put there", lambda: self._seen(expected), doing="reading its log")
         self._step("gateway", _FELL, self._fallen, doing="asking the verifier")
+
+    def _seen(self, expected: Expected) -> Told:
+        """Return whether the verifier's record of the refusal has the digest of what the attacker made."""
+        shown = self._stage.operate("device", "show", self._device.device_id)
+        found = [one for one in shown["cause"]["findings"] if expected.names(one)]
+        digest = hashlib.sha256(expected.content).hexdigest()
+        if not any(str(one["actual"]).removeprefix("sha256:") == digest for one in found):
+            return f"saw {[one['actual'] for one in found]}, not {digest}", ()
+        return "saw what was put there", (f"{found[0]['component']}: sha256 {digest[:16]}…, in PCR {found[0]['pcr']}",)
 
     def _fallen(self) -> Told:
         told = judging.trust(self._stage, self._device, self._token)
         revoked = judging.revoked(self._stage)
-        serials = [one["serial"] for one in self._held["certificates"]]
-        left = {
-            "still trusted": told["trusted"],
-            "not revoked": not serials or not {int(serial, 16) for serial in serials} <= revoked,
-        }
+        serials = {int(one["serial"], 16) for one in self._held["certificates"]}
+        left = {"still trusted": told["trusted"], "not revoked": not serials or not serials <= revoked}
         remains = ", ".join(name for name, so in left.items() if so)
-        return remains or _FELL, (f"state {told['state']}; {len(revoked)} on the revocation list",)
+        return remains or _FELL, (f"state {told['state']}; GET /v1/crl lists its certificate",) * (not remains)
 
     def _step(self, subject: str, expected: str, work: Callable[[], Told], *, doing: str) -> None:
         begin = time.monotonic()
