@@ -36,7 +36,7 @@ def collect_files(
 ) -> "AllowList":
     """Return what the files of all places allow.
 
-    A directory is the root of a tree, or lies in the tree `root`; `partition` is that of disk images which have several; `layout` is
+    A directory is the root of a tree, or lies in the tree `root`; `partition` is one of disk images that have several; `layout` is
     for packages (default: either). `wish` is which files and digests are wanted (default: code, by SHA-256). `tell` is called with
     a place as it grows (default: a line on standard error, where that is a terminal).
     *Raises* CommandFailed, OSError.
