@@ -28,6 +28,7 @@ _MAX_URL: Final = 512
 
 DIGITAL_SIGNATURE: Final = "digitalSignature"
 KEY_ENCIPHERMENT: Final = "keyEncipherment"
+DATA_ENCIPHERMENT: Final = "dataEncipherment"
 KEY_AGREEMENT: Final = "keyAgreement"
 KEY_CERT_SIGN: Final = "keyCertSign"
 CRL_SIGN: Final = "cRLSign"
@@ -37,7 +38,7 @@ _USAGES: Final = (
     DIGITAL_SIGNATURE,
     "nonRepudiation",
     KEY_ENCIPHERMENT,
-    "dataEncipherment",
+    DATA_ENCIPHERMENT,
     KEY_AGREEMENT,
     KEY_CERT_SIGN,
     CRL_SIGN,

@@ -6,12 +6,12 @@ an odd encoding) is a deviation here and no refusal; the verifier's own policy i
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final
 
 from attestd.evidence.ek import BUDGET
-from attestd.inspection.chip import chip_of
+from attestd.inspection.chip import chip_of, specification_of
 from attestd.inspection.refused import InspectionRefused
 from attestd.inspection.wrapped import certificates_in
 from attestd_pki import extensions
@@ -64,6 +64,7 @@ class CertificateReport:
             "manufacturer_id": info.manufacturer if info and info.manufacturer else None,
             "model": info.model if info and info.model else None,
             "firmware_version": info.firmware_version if info and info.firmware_version else None,
+            "specification": specification_of(certificate),
             "chain": [one.sha256.hex() for one in self.chain],
             "chain_names": [name_of(one) for one in self.chain],
             "subject": certificate.subject.text,
@@ -217,25 +218,43 @@ def _wrapping(data: bytes, found: tuple[bytes, ...]) -> list[str]:
 def _profile(leaf: Certificate) -> tuple[EkInfo | None, tuple[tuple[str, str], ...], tuple[str, ...]]:
     """Hold a certificate against the profile of endorsement keys: (chip, what is wrong, what deviates).
 
-    A genuine chip of 2015 has a certificate without any purpose, and a virtual TPM one whose key may sign: a certificate that names
-    its TPM and claims no other purpose is read as what it is, and the deviation says that enrolment refuses it.
+    Genuine chips have certificates without any purpose (2015, and virtual TPMs of today), and some whose key may sign: one that
+    claims no other purpose and names its TPM, or is for an encryption key alone, is read as what it is, and the deviation says
+    that enrolment refuses it.
     """
     try:
-        return check_ek_profile(leaf), (), ()
+        info, refusal = check_ek_profile(leaf), None
     except PkiError as error:
-        refusal = error
+        info, refusal = None, error
     try:
-        info = chip_of(leaf)
-        purposes = extensions.extended_key_usage(leaf)
-        usages = extensions.key_usage(leaf) or frozenset()
+        chip = chip_of(leaf)
     except PkiError as error:
         return None, ((error.code, error.message),), ()
-    named = bool(info.manufacturer or info.model)
-    signs = bool(usages & {extensions.KEY_CERT_SIGN, extensions.CRL_SIGN})
-    unstated = refusal.code == "ek-eku" and purposes is None
-    if named and not signs and (unstated or refusal.code in _DEVIATES):
-        return info, (), (*info.deviations, f"{refusal.code}: {refusal.message}; enrolment refuses it")
-    return info if named else None, ((refusal.code, refusal.message),), ()
+    if info is not None:
+        return (info, (), ()) if info.manufacturer else (replace(chip, deviations=info.deviations), (), chip.deviations)
+    if refusal is not None and _is_no_other(leaf, refusal, named=bool(chip.manufacturer or chip.model)):
+        return chip, (), (*chip.deviations, f"{refusal.code}: {refusal.message}; enrolment refuses it")
+    wrong = ((refusal.code, refusal.message),) if refusal is not None else ()
+    return chip if chip.manufacturer else None, wrong, ()
+
+
+def _is_no_other(leaf: Certificate, refusal: PkiError, *, named: bool) -> bool:
+    """Return whether what the profile refuses can be an endorsement key's all the same: it claims to be nothing else."""
+    try:
+        unstated = extensions.extended_key_usage(leaf) is None
+        usages = extensions.key_usage(leaf) or frozenset()
+    except PkiError:
+        return False
+    if usages & {extensions.KEY_CERT_SIGN, extensions.CRL_SIGN}:
+        return False
+    encrypts = bool(usages) and usages <= {
+        extensions.KEY_ENCIPHERMENT,
+        extensions.KEY_AGREEMENT,
+        extensions.DATA_ENCIPHERMENT,
+    }
+    if refusal.code == "ek-eku":
+        return unstated and (named or encrypts)
+    return named and refusal.code in _DEVIATES
 
 
 def _report(

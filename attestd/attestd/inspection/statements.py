@@ -14,6 +14,7 @@ from attestd.evidence.ak import check_attestation_key
 from attestd.inspection.refused import hexadecimal, read_object
 from attestd.inspection.registers import Values, registers_of
 from attestd.inspection.signedby import Signed, Signer, holds, signature_of, signer_of
+from attestd.inspection.tuples import canonical
 from attestd.protocol.limits import INSPECTED_DOCUMENT
 from attestd.tpm.algorithms import DIGEST_SIZES
 from attestd.tpm.attest import TPM_GENERATED_VALUE, Attest, CertifyBody, QuoteBody, parse_attest
@@ -88,7 +89,7 @@ class _Tuple:
 
 
 def _read(data: bytes) -> _Tuple:
-    document = read_object(data, most=INSPECTED_DOCUMENT, what="the tuple")
+    document = canonical(read_object(data, most=INSPECTED_DOCUMENT, what="the tuple"))
     message = hexadecimal(document.get("attest"), what="attest")
     statement, fault = read_statement(message)
     return _Tuple(document, message, statement, fault, signer_of(document), signature_of(document))

@@ -1,0 +1,168 @@
+"""Quotes and certifications whose tuples are spelt as other tools and browsers spell them: the verdict is the same."""
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+
+from attestd.inspection.statements import inspect_certify, inspect_quote
+from attestd.tpm.public import parse_public_area, spki
+from attestd.tpm.signature import parse_signature
+from inspecting import path_of, refusal_of
+from testdata import manifest_items, needs_testdata
+
+pytestmark = [pytest.mark.testdata, needs_testdata]
+
+Document = dict[str, Any]
+QUOTES = [
+    item
+    for item in manifest_items("quote/tpm2-synthetic")
+    if item["expected"]["verdict"] == "accept" and "ak_tpmt_public" in json.loads(path_of(item).read_text())
+]
+CERTIFICATIONS = [
+    item
+    for item in manifest_items("quote/certify-webauthn")
+    if json.loads(path_of(item).read_text())["signature"]["hash"] != "sha1"
+]
+
+
+def octets(text: str) -> bytes:
+    return bytes.fromhex(text)
+
+
+def b64(text: str) -> str:
+    return base64.b64encode(octets(text)).decode()
+
+
+def b64url(text: str) -> str:
+    return base64.urlsafe_b64encode(octets(text)).decode().rstrip("=")
+
+
+def sized(text: str) -> str:
+    return (len(text) // 2).to_bytes(2, "big").hex() + text
+
+
+def area(text: str) -> str:
+    """Return a public area without its size, which some tuples have and some have not."""
+    return text[4:] if int(text[:4], 16) * 2 == len(text) - 4 else text
+
+
+def rekeyed(old: str, new: str, change: Callable[[str], object] = str) -> Callable[[Document], Document]:
+    return lambda found: {
+        new if key == old else key: change(value) if key == old else value for key, value in found.items()
+    }
+
+
+def pem_key(found: Document) -> Document:
+    key = load_der_public_key(spki(parse_public_area(octets(area(found.pop("ak_tpmt_public"))))))
+    found["ak_pem"] = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    return found
+
+
+def bare_signature(found: Document) -> Document:
+    """Leave the scheme's header out, as clouds and browsers do: RSA octets, or ECDSA in DER."""
+    one = parse_signature(octets(found.pop("signature_tpmt")))
+    found["signature"] = {"alg": one.scheme, "hash": one.hash}
+    found["signature_raw"] = (one.rsa if one.rsa is not None else encode_dss_signature(one.r, one.s)).hex()
+    return found
+
+
+def registers(change: Callable[[Document], object]) -> Callable[[Document], Document]:
+    return lambda found: {**found, "pcrs": change(found["pcrs"])}
+
+
+def as_list(banks: Document) -> list[Document]:
+    return [{"bank": bank, "index": int(i), "value": v} for bank, values in banks.items() for i, v in values.items()]
+
+
+SPELLINGS: dict[str, Callable[[Document], Document]] = {
+    "attest sized": rekeyed("attest", "attest", sized),
+    "attest in base64": rekeyed("attest", "quoted", b64),
+    "attest as numbers": rekeyed("attest", "message", lambda text: list(octets(text))),
+    "attest in capitals with 0x": rekeyed("attest", "attest", lambda text: "0x" + text.upper()),
+    "signature sized": rekeyed("signature_tpmt", "sig", sized),
+    "signature in base64url": rekeyed("signature_tpmt", "tpmt_signature", b64url),
+    "signature without its header": bare_signature,
+    "key sized": rekeyed("ak_tpmt_public", "ak_tpm2b_public", lambda text: sized(area(text))),
+    "key bare": rekeyed("ak_tpmt_public", "tpmt_public", area),
+    "key in base64": rekeyed("ak_tpmt_public", "ak_pub", b64),
+    "key in PEM": pem_key,
+    "nonce under another name": rekeyed("nonce", "qualifying_data", str.upper),
+    "registers in capitals": registers(
+        lambda banks: {
+            bank.upper(): {f"PCR{i}": v.upper() for i, v in values.items()} for bank, values in banks.items()
+        }
+    ),
+    "registers by algorithm number": registers(
+        lambda banks: {
+            {"sha1": "0x0004", "sha256": "11", "sha384": "0x000c", "sha512": "0x000D"}[b]: v for b, v in banks.items()
+        }
+    ),
+    "registers in a list": registers(as_list),
+    "banks of no TPM beside them": registers(lambda banks: {**banks, "sha3_256": {"0": "00" * 32}}),
+}
+
+
+@pytest.mark.parametrize("respell", SPELLINGS.values(), ids=SPELLINGS.keys())
+def test_a_quote_in_another_spelling_has_the_same_verdict(respell: Callable[[Document], Document]) -> None:
+    assert len(QUOTES) > 5
+    for item in QUOTES:
+        document = json.loads(path_of(item).read_text())
+        plain, spelt = (inspect_quote(json.dumps(one).encode()) for one in (document, respell(dict(document))))
+        assert (plain.accepted, spelt.reasons) == (True, ())
+        assert (spelt.signature_valid, spelt.nonce_match) == (plain.signature_valid, plain.nonce_match)
+        assert spelt.pcr_digest_match == plain.pcr_digest_match
+
+
+@pytest.mark.parametrize("respell", SPELLINGS.values(), ids=SPELLINGS.keys())
+def test_q04_a_changed_quote_in_another_spelling_is_refused(respell: Callable[[Document], Document]) -> None:
+    document = json.loads(path_of(QUOTES[0]).read_text())
+    document["attest"] = document["attest"][:-2] + f"{int(document['attest'][-2:], 16) ^ 1:02x}"
+    assert inspect_quote(json.dumps(respell(document)).encode()).signature_valid is False
+
+
+def test_a_browsers_attestation_statement_is_a_certification() -> None:
+    codes = {("rsassa", "sha256"): -257, ("ecdsa", "sha256"): -7}
+    assert CERTIFICATIONS
+    for item in CERTIFICATIONS:
+        found = json.loads(path_of(item).read_text())
+        told = found["signature"]
+        statement = {
+            "fmt": "tpm",
+            "attStmt": {
+                "alg": codes[told["alg"], told["hash"]],
+                "ver": "2.0",
+                "certInfo": b64url(found["attest"]),
+                "pubArea": b64url(found["pubArea"]),
+                "sig": b64url(found["signature_raw"]),
+                "x5c": [b64(one) for one in found["x5c"]],
+            },
+        }
+        report = inspect_certify(json.dumps(statement).encode())
+        assert (report.signature_valid, report.name_match) == (True, True)
+
+
+WRONG: dict[str, object] = {
+    "a number": 7,
+    "true": True,
+    "an object": {"a": 1},
+    "a text": "not octets!",
+    "a list of texts": ["a", {}],
+}
+
+
+@pytest.mark.parametrize("value", WRONG.values(), ids=WRONG.keys())
+@pytest.mark.parametrize(
+    "field", ["attest", "signature_tpmt", "ak_tpmt_public", "nonce", "pcrs", "pubArea", "x5c", "signature", "attStmt"]
+)
+def test_a_tuple_with_a_wrong_type_is_refused_or_judged_and_nothing_breaks(field: str, value: object) -> None:
+    document = {**json.loads(path_of(QUOTES[0]).read_text()), field: value}
+    data = json.dumps(document).encode()
+    code = refusal_of(lambda: inspect_quote(data))
+    assert code in {None, "hex-malformed", "pcrs-malformed", "tuple-malformed", "ak-malformed"}
+    if code is None and field in ("attest", "signature_tpmt", "ak_tpmt_public"):
+        assert not inspect_quote(data).accepted
