@@ -35,7 +35,13 @@ Anchors = Annotated[
 ]
 VerifierKey = Annotated[
     Path | None,
-    typer.Option("--key", exists=True, dir_okay=False, help="The signer's public key (a JWK).", show_default=False),
+    typer.Option(
+        "--key",
+        exists=True,
+        dir_okay=False,
+        help="The signer's public key: a JWK; for manifests also PEM, DER or COSE_Key.",
+        show_default=False,
+    ),
 ]
 At = Annotated[
     str, typer.Option("--at", help="The instant to judge validity at: 2026-11-22 or unix seconds.", show_default="now")
@@ -201,7 +207,7 @@ def platform(file: Subject, anchors: Anchors = None, at: At = "", as_json: Json 
 
 
 @commands.command("rim")
-def rim(file: Subject, anchors: Anchors = None, at: At = "", as_json: Json = False) -> None:
+def rim(file: Subject, anchors: Anchors = None, key: VerifierKey = None, at: At = "", as_json: Json = False) -> None:
     """Show a reference manifest: a signed SWID tag, a CoSWID, a uSWID out of a firmware image."""
     from attestd.cli.inspect_documents import show_rim
     from attestd.inspection.rim import inspect_rim, refused_rim
@@ -211,14 +217,15 @@ def rim(file: Subject, anchors: Anchors = None, at: At = "", as_json: Json = Fal
 
     def build() -> Shown:
         data = read(file, limits.INSPECTED_DOCUMENT, code="rim-size")
-        found = inspect_rim(data, store_of(anchors) if anchors else None, at=moment)
+        own = read(key, limits.INSPECTED_DOCUMENT, code="key-size") if key is not None else None
+        found = inspect_rim(data, store_of(anchors) if anchors else None, own, at=moment)
         return found.document(), lambda console: show_rim(console, found), found.accepted
 
     report(build, refused_rim, as_json=as_json)
 
 
 @commands.command("corim")
-def corim(file: Subject, key: VerifierKey = None, at: At = "", as_json: Json = False) -> None:
+def corim(file: Subject, key: VerifierKey = None, anchors: Anchors = None, at: At = "", as_json: Json = False) -> None:
     """Show a CoRIM, signed or not, or a CoMID: the reference values and keys that an endorser states."""
     from attestd.cli.inspect_documents import show_corim
     from attestd.inspection.corim import inspect_corim, refused_corim
@@ -227,8 +234,9 @@ def corim(file: Subject, key: VerifierKey = None, at: At = "", as_json: Json = F
     moment = instant(at)
 
     def build() -> Shown:
-        jwk = read(key, limits.INSPECTED_DOCUMENT, code="json-size") if key is not None else None
-        found = inspect_corim(read(file, limits.INSPECTED_DOCUMENT, code="corim-size"), jwk, at=moment)
+        own = read(key, limits.INSPECTED_DOCUMENT, code="key-size") if key is not None else None
+        data = read(file, limits.INSPECTED_DOCUMENT, code="corim-size")
+        found = inspect_corim(data, own, store_of(anchors) if anchors else None, at=moment)
         return found.document(), lambda console: show_corim(console, found), found.accepted
 
     report(build, refused_corim, as_json=as_json)

@@ -11,10 +11,12 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from attestd.inspection.authority import Verdict
     from attestd.inspection.corim import CorimReport
     from attestd.inspection.ear import EarReport
     from attestd.inspection.platform import PlatformReport
     from attestd.inspection.rim import RimReport
+    from attestd.inspection.swid import CoswidReport
 
 _SHOWN = 200
 
@@ -94,21 +96,24 @@ def show_rim(console: "Console", report: "RimReport") -> None:
     named = next((f"{tag.name} {tag.version or ''}".strip() for tag in report.tags if tag.name), "unnamed software")
     verdict(console, "accepted" if report.accepted else "refused", f"reference manifest ({report.kind}): {named}")
     judged(console, report.reasons, report.notes)
-    _signature(console, report.signature_valid, report.signer)
-    show_fields(console, report.fields)
+    _signature(console, report.verdict, report.signer)
+    show_fields(console, [*report.fields, *report.links])
     for tag in report.tags:
         heading(console, f"{tag.name or 'a tag'} {tag.version or ''}  {tag.identity}")
         show_fields(console, [("entity", entity) for entity in tag.entities])
-        rows = [(one.path, one.size, ", ".join(one.hashes)) for one in tag.files]
-        show_table(console, ("file", "bytes", "hash"), rows, empty="It lists no files.")
+        _show_files(console, tag)
 
 
 def show_corim(console: "Console", report: "CorimReport") -> None:
     """Show a CoRIM: its verdict, who signed, and what its tags say of which environment."""
     verdict(console, "accepted" if report.accepted else "refused", f"{report.kind} {report.identity}")
     judged(console, report.reasons, report.notes)
-    _signature(console, report.signature_valid, report.signer)
-    show_fields(console, [("profile", report.profile), *(("entity", entity) for entity in report.entities)])
+    _signature(console, report.verdict, report.signer)
+    fields = [("profile", report.profile), *(("entity", entity) for entity in report.entities)]
+    fields += [
+        (name, day(value)) for name, value in zip(("from", "until"), report.validity, strict=True) if value is not None
+    ]
+    show_fields(console, [*fields, *(("builds on", rim) for rim in report.rims)])
     for one in report.comids:
         heading(console, f"CoMID {one.identity}: {', '.join(f'{count} {name}' for name, count in one.triples)}")
         show_table(
@@ -116,13 +121,26 @@ def show_corim(console: "Console", report: "CorimReport") -> None:
         )
     for tag in report.coswids:
         heading(console, f"CoSWID {tag.name} {tag.version or ''}  {tag.identity}")
-        rows = [(file.path, file.size, ", ".join(file.hashes)) for file in tag.files]
-        show_table(console, ("file", "bytes", "hash"), rows, empty="It lists no files.")
+        _show_files(console, tag)
+    for name, tags in report.lists:
+        heading(console, f"List of tags {name}: active together")
+        show_table(console, ("tag",), [(one,) for one in tags], empty="It lists none.")
 
 
-def _signature(console: "Console", valid: bool | None, signer: str | None) -> None:
-    if valid is not None:
-        text = f"{'✓' if valid else '✗'} signature by {signer or 'a key without a name'}"
-        show_line(console, text, style="green" if valid else "red")
+def _show_files(console: "Console", tag: "CoswidReport") -> None:
+    rows = [(one.path, one.kind, one.size, ", ".join(one.hashes)) for one in (*tag.files, *tag.found)]
+    show_table(console, ("file", "kind", "bytes", "hash"), rows, empty="It lists no files.")
+
+
+def _signature(console: "Console", verdict: "Verdict | None", signer: str | None) -> None:
+    if verdict is None:
+        return
+    if verdict.valid is not None:
+        held = f"{'✓' if verdict.valid else '✗'} signature by {signer or 'a key without a name'}"
+        show_line(
+            console, f"{held}{', vouched for' if verdict.vouched else ''}", style="green" if verdict.valid else "red"
+        )
     elif signer is not None:
         show_line(console, f"· says to be signed by {signer}", style="dim")
+    for deviation in verdict.deviations:
+        show_line(console, f"! {deviation}", style="yellow")

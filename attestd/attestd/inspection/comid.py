@@ -1,7 +1,7 @@
 """A CoMID: what an endorser says of one class of devices, as triples of an environment and its measurements or keys.
 
-Proves the form of each triple (draft-ietf-rats-corim, 5.1) and that digests are as long as their algorithm says; where the manifest
-names a profile that is known here, also that profile's rules. Says nothing of who wrote it.
+Proves the form of each triple (draft-ietf-rats-corim, 5.1); where the manifest names a profile that is known here, also that
+profile's rules. Says nothing of who wrote it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,10 +9,20 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from attestd.inspection.cborread import Tag, plain_json
+from attestd.inspection.measurement import (
+    SHOWN,
+    Measurement,
+    environment_text,
+    key_text,
+    malformed,
+    read_measurement,
+    text_of,
+)
 from attestd.inspection.refused import InspectionRefused
 
+REFERENCE_VALUES: Final = "reference-values"
 TRIPLES: Final = {
-    0: "reference-values",
+    0: REFERENCE_VALUES,
     1: "endorsed-values",
     2: "device-identity",
     3: "attestation-keys",
@@ -20,13 +30,15 @@ TRIPLES: Final = {
     5: "memberships",
     6: "software",
     8: "conditional-endorsement-series",
+    9: "conditional-endorsement-series",
     10: "conditional-endorsements",
 }
 _MEASURED: Final = frozenset({0, 1})
 _KEYED: Final = frozenset({2, 3})
-_DIGESTS: Final = {1: ("sha256", 32), 7: ("sha384", 48), 8: ("sha512", 64), 10: ("sha3-256", 32)}
-"""Named Information Hash Algorithm Registry (RFC 6920)."""
+_DOMAINS: Final = frozenset({4, 5})
 _UUID, _UEID, _BYTES, _IMPLEMENTATION = 37, 550, 560, 600
+_MOST_SAID: Final = 10_000
+"""Statements of one CoMID that are written out: more can nobody read, and a few bytes of CBOR may make many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +68,17 @@ PROFILES: Final[Mapping[str, ProfileRules]] = {
 
 @dataclass(frozen=True, slots=True)
 class ComidReport:
-    """One CoMID: its identity, how many triples of each kind, and what it says of each environment."""
+    """One CoMID: its identity and version, how many triples of each kind, and what it says of each environment.
+
+    `measured` are its reference values as (environment, measurement).
+    """
 
     identity: str
     triples: tuple[tuple[str, int], ...]
     statements: tuple[tuple[str, str, str], ...]
     """(kind of triple, environment, what is said of it)."""
+    version: int | None = None
+    measured: tuple[tuple[str, Measurement], ...] = ()
 
 
 def rules_for(profile: str | None) -> ProfileRules | None:
@@ -75,25 +92,30 @@ def read_comid(value: object, rules: ProfileRules | None = None) -> ComidReport:
     comid = _map(value, "a CoMID")
     identity = _map(comid.get(1), "a tag identity")
     name = identity.get(0)
+    if isinstance(name, Tag):
+        name = text_of(name)
     if not isinstance(name, str | bytes) or name == "" or name == b"":
-        raise _malformed("a tag identity without an id")
+        raise malformed("a tag identity without an id")
     triples = _map(comid.get(4), "the triples")
     if not triples:
-        raise _malformed("there are no triples")
+        raise malformed("there are no triples")
     counts: list[tuple[str, int]] = []
     statements: list[tuple[str, str, str]] = []
+    measured: list[tuple[str, Measurement]] = []
     for kind, found in triples.items():
         label = TRIPLES.get(kind, f"triples {plain_json(kind)}") if isinstance(kind, int) else str(plain_json(kind))
         entries = _list(found, label)
         counts.append((label, len(entries)))
-        if kind in _MEASURED | _KEYED:
-            for entry in entries:
-                statements += _triple(int(kind), label, entry, rules)
-    return ComidReport(name if isinstance(name, str) else name.hex(), tuple(counts), tuple(statements))
-
-
-def _malformed(message: str) -> InspectionRefused:
-    return InspectionRefused("comid-malformed", message)
+        for entry in entries:
+            statements += _statements(kind, label, entry, rules, measured)
+    version = identity.get(1)
+    return ComidReport(
+        name if isinstance(name, str) else name.hex(),
+        tuple(counts),
+        tuple(statements[:_MOST_SAID]),
+        version if isinstance(version, int) else None,
+        tuple(measured),
+    )
 
 
 def _unfit(message: str) -> InspectionRefused:
@@ -102,29 +124,66 @@ def _unfit(message: str) -> InspectionRefused:
 
 def _map(value: object, what: str) -> dict[Any, Any]:
     if not isinstance(value, dict):
-        raise _malformed(f"{what} is not a map")
+        raise malformed(f"{what} is not a map")
     return value
 
 
 def _list(value: object, what: str) -> list[Any]:
     if not isinstance(value, list) or not value:
-        raise _malformed(f"{what} is not a list with entries")
+        raise malformed(f"{what} is not a list with entries")
     return value
 
 
-def _triple(kind: int, label: str, entry: object, rules: ProfileRules | None) -> Iterator[tuple[str, str, str]]:
+def _statements(
+    kind: object,
+    label: str,
+    entry: object,
+    rules: ProfileRules | None,
+    measured: list[tuple[str, Measurement]],
+) -> Iterator[tuple[str, str, str]]:
+    """Yield what one triple says; reference values are added to `measured`."""
+    if kind in _MEASURED | _KEYED and isinstance(kind, int):
+        yield from _triple(kind, label, entry, rules, measured)
+    elif kind in _DOMAINS:
+        parts = _list(entry, f"a triple of {label}")
+        for one in _list(parts[1] if len(parts) > 1 else None, f"what {label} say"):
+            yield label, _place(parts[0]), _place(one)
+    elif kind == 6:
+        parts = _list(entry, f"a triple of {label}")
+        tags = parts[1] if len(parts) > 1 and isinstance(parts[1], list) else []
+        yield label, _place(parts[0]), f"software tags {', '.join(map(text_of, tags))}"
+    elif kind in (8, 9):
+        yield from _series(label, entry)
+    elif kind == 10:
+        yield from _conditional(label, entry)
+    else:
+        yield label, "any", text_of(entry)[:SHOWN]
+
+
+def _triple(
+    kind: int, label: str, entry: object, rules: ProfileRules | None, measured: list[tuple[str, Measurement]]
+) -> Iterator[tuple[str, str, str]]:
     parts = _list(entry, f"a triple of {label}")
     if len(parts) < 2:
-        raise _malformed(f"a triple of {label} has {len(parts)} parts")
+        raise malformed(f"a triple of {label} has {len(parts)} parts")
     environment = _map(parts[0], "an environment")
     if not environment or not set(environment) <= {0, 1, 2}:
-        raise _malformed("an environment is made of class, instance and group")
-    described = _list(parts[1], f"what {label} say")
+        raise malformed("an environment is made of class, instance and group")
+    # Earlier drafts have one measurement where later ones have a list of them.
+    several = [parts[1]] if kind in _MEASURED and isinstance(parts[1], dict) else parts[1]
+    described = _list(several, f"what {label} say")
     if rules is not None:
         _check_environment(kind, environment, described, rules)
     place = environment_text(environment)
     for one in described:
-        yield label, place, _key_text(one) if kind in _KEYED else _measurement(one, rules if kind == 0 else None)
+        if kind in _KEYED:
+            yield label, place, key_text(one)
+            continue
+        measurement = read_measurement(one)
+        if kind == 0:
+            _check_measurement(measurement, rules)
+            measured.append((place, measurement))
+        yield label, place, measurement.text
 
 
 def _check_environment(kind: int, environment: Mapping[Any, Any], described: list[Any], rules: ProfileRules) -> None:
@@ -147,49 +206,48 @@ def _check_environment(kind: int, environment: Mapping[Any, Any], described: lis
         raise _unfit("several keys of one instance")
 
 
-def _measurement(value: object, rules: ProfileRules | None) -> str:
-    measurement = _map(value, "a measurement")
-    values = _map(measurement.get(1), "a measurement's values")
-    if not values:
-        raise _malformed("a measurement without values")
-    digests = [_digest(one) for one in _list(values[2], "the digests")] if 2 in values else []
-    key = measurement.get(0)
-    if rules is not None and rules.digests and not digests:
+def _check_measurement(measurement: Measurement, rules: ProfileRules | None) -> None:
+    if rules is not None and rules.digests and not measurement.digests:
         raise _unfit("a measurement without digests")
+    key = measurement.key
     if rules is not None and rules.key_is_register and not (type(key) is int and 0 <= key < 24):
         raise _unfit("a measurement that names no register")
-    named = "" if key is None else f"{_text(key)}: "
-    others = ", ".join(str(plain_json(kind)) for kind in values if kind != 2)
-    return named + (", ".join(digests) or f"values {others}")
 
 
-def _digest(value: object) -> str:
-    parts = _list(value, "a digest")
-    if len(parts) != 2 or not isinstance(parts[1], bytes):
-        raise _malformed("a digest is not made of an algorithm and bytes")
-    name, size = _DIGESTS.get(parts[0], (str(parts[0]), 0)) if isinstance(parts[0], int) else (_text(parts[0]), 0)
-    if size and len(parts[1]) != size:
-        raise _malformed(f"a {name} digest of {len(parts[1])} bytes")
-    return f"{name}:{parts[1].hex()}"
+def _place(value: object) -> str:
+    return environment_text(value) if isinstance(value, dict) else text_of(value)[:SHOWN]
 
 
-def _key_text(value: object) -> str:
-    if isinstance(value, Tag) and isinstance(value.value, str):
-        return " ".join(value.value.split())[:120]
-    return _text(value)[:120]
+def _said(value: object) -> str:
+    """Return measurements on one line, whether there is one or a list of them, and no more than a line: it may be repeated."""
+    found = [value] if isinstance(value, dict) else value
+    if not isinstance(found, list):
+        return text_of(value)[:SHOWN]
+    said = "; ".join(read_measurement(one).text if isinstance(one, dict) else text_of(one) for one in found)
+    return said if len(said) <= SHOWN else f"{said[:SHOWN]}…"
 
 
-def environment_text(environment: Mapping[Any, Any]) -> str:
-    """Return an environment on one line: vendor, model, id, instance, group."""
-    known = environment.get(0)
-    names = known if isinstance(known, dict) else {}
-    parts = [_text(names[key]) for key in (1, 2, 0) if key in names]
-    parts += [f"layer {_text(names[3])}"] if 3 in names else []
-    parts += [f"instance {_text(environment[1])}"] if 1 in environment else []
-    parts += [f"group {_text(environment[2])}"] if 2 in environment else []
-    return " ".join(parts) or "any"
+def _condition(value: object) -> tuple[str, str]:
+    """Return environment and claims of stateful-environment-record (5.1.8)."""
+    parts = value if isinstance(value, list) and value else [value]
+    return _place(parts[0]), _said(parts[1]) if len(parts) > 1 else ""
 
 
-def _text(value: object) -> str:
-    inner = value.value if isinstance(value, Tag) else value
-    return inner.hex() if isinstance(inner, bytes) else str(plain_json(inner))
+def _series(label: str, entry: object) -> Iterator[tuple[str, str, str]]:
+    """Yield each case of a series: which measurements select it, and what is endorsed then; the first that fits counts."""
+    parts = _list(entry, f"a triple of {label}")
+    place, given = _condition(parts[0])
+    for one in _list(parts[1] if len(parts) > 1 else None, "a series"):
+        case = one if isinstance(one, list) and len(one) > 1 else [None, one]
+        when = "; ".join(filter(None, (given, _said(case[0]) if case[0] is not None else "")))
+        yield label, place, f"if {when or 'anything'} then {_said(case[1])}"
+
+
+def _conditional(label: str, entry: object) -> Iterator[tuple[str, str, str]]:
+    """Yield each endorsement with the conditions that all of them have."""
+    parts = _list(entry, f"a triple of {label}")
+    conditions = [_condition(one) for one in _list(parts[0], "the conditions")]
+    when = " and ".join(f"{place} has {given}" for place, given in conditions)
+    for one in _list(parts[1] if len(parts) > 1 else None, "the endorsements"):
+        place, said = _condition(one)
+        yield label, place, f"if {when} then {said}"

@@ -1,54 +1,59 @@
 """A reference manifest for a person: a signed SWID tag (TCG PC Client RIM), a CoSWID, or a uSWID blob out of a firmware image.
 
-Proves the form; of a SWID tag's signature, that the document was not changed since the key signed it, and with anchors that the key
-is one of theirs. The files it lists (support logs) are named by their hashes and are not here.
+Proves the form; of a signature, that nothing was changed since the key signed it, and with anchors or keys that the signer is one
+of theirs. The files it lists (support logs) are named by their hashes and are not here.
 """
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from attestd.evidence.ek import BUDGET
+from attestd.inspection.authority import Authorities, Unverifiable, Verdict, judge, reporting, unverifiable
 from attestd.inspection.cborread import Tag, read_cbor, read_cbor_sequence
+from attestd.inspection.cose import SIGN1, judge_sign1, read_sign1
+from attestd.inspection.keyfile import read_keys
 from attestd.inspection.refused import InspectionRefused
-from attestd.inspection.swid import CoswidReport, File, read_coswid
-from attestd.inspection.xmlread import Element, read_xml
-from attestd.inspection.xmlsignature import (
-    Unverifiable,
-    embedded_certificates,
-    embedded_key,
-    key_name,
-    signature_in,
-    verify,
-)
+from attestd.inspection.swid import CoswidReport, read_coswid
+from attestd.inspection.swidxml import read_swid
+from attestd.inspection.xmlread import Element, read_xml, read_xml_unindented
+from attestd.inspection.xmlsignature import XmlSignature, brought, read_signature, signature_in
 from attestd.protocol.limits import INSPECTED_DOCUMENT
-from attestd_pki import extensions
-from attestd_pki.certificate import Certificate, parse_certificate
-from attestd_pki.chain import Exceptions, Expiry, TrustStore, build_and_verify_chain
-from attestd_pki.errors import PkiError
-from attestd_pki.signatures import public_key
+from attestd_pki.chain import TrustStore
 
 _USWID: Final = b"SBOM" + bytes.fromhex("d6ba2eaca3e67a52aaee3baf")
 _COMPRESSED: Final = 0x01
-_HASHES: Final = {32: "sha256", 48: "sha384", 64: "sha512"}
+_TOKEN, _COSWID = 61, 1398229316
 
 
 @dataclass(frozen=True, slots=True)
 class RimReport:
-    """One manifest. `kind` is swid, coswid or uswid; `fields` are what it says of platform and firmware."""
+    """One manifest. `kind` is swid, coswid, signed-coswid or uswid; `fields` are what it says of platform and firmware.
+
+    `verdict` is who signed it; None where nobody did.
+    """
 
     kind: str
     reasons: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
-    signature_valid: bool | None
-    signer: str | None
+    verdict: Verdict | None
     tags: tuple[CoswidReport, ...]
     fields: tuple[tuple[str, str], ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
 
     @property
     def accepted(self) -> bool:
         """Return whether nothing speaks against it."""
         return not self.reasons
+
+    @property
+    def signature_valid(self) -> bool | None:
+        """Return whether the signature holds; None where there is none, or no key for it."""
+        return None if self.verdict is None else self.verdict.valid
+
+    @property
+    def signer(self) -> str | None:
+        """Return who signed, or is said to have."""
+        return None if self.verdict is None else self.verdict.signer
 
     def document(self) -> dict[str, Any]:
         """Return the report for programs."""
@@ -57,31 +62,59 @@ class RimReport:
             "reasons": [code for code, _ in self.reasons],
             "messages": [message for _, message in self.reasons],
             "notes": list(self.notes),
+            "deviations": [] if self.verdict is None else list(self.verdict.deviations),
             "format": self.kind,
             "signature_valid": self.signature_valid,
             "signer": self.signer,
+            "vouched": self.verdict is not None and self.verdict.vouched,
             "tags": [one.document() for one in self.tags],
             "meta": dict(self.fields),
+            "links": [{"rel": rel, "href": href} for rel, href in self.links],
         }
 
 
 def refused_rim(code: str, message: str) -> dict[str, Any]:
     """Return the document of bytes that are no manifest."""
-    return RimReport("unknown", ((code, message),), (), None, None, ()).document()
+    return RimReport("unknown", ((code, message),), (), None, ()).document()
 
 
-def inspect_rim(data: bytes, store: TrustStore | None, *, at: int) -> RimReport:
-    """Return the report on a manifest at `at` (unix seconds); `store` has the authorities that may sign one.
+def inspect_rim(data: bytes, store: TrustStore | None, key: bytes | None = None, *, at: int) -> RimReport:
+    """Return the report on a manifest at `at` (unix seconds); `store` has the authorities that may sign one, `key` is a file of
+    keys.
 
-    *Raises* `InspectionRefused` ("rim-size", "rim-malformed", "coswid-malformed", "xml-…", "cbor-…").
+    *Raises* `InspectionRefused` ("rim-size", "rim-malformed", "coswid-malformed", "key-malformed", "xml-…", "cbor-…").
+    """
+    return read_rim(data, reporting(read_keys(key) if key is not None else (), store), at=at)
+
+
+def read_rim(data: bytes, authorities: Authorities, *, at: int) -> RimReport:
+    """Return the report on a manifest, whose signer has to be one of the authorities where any are given.
+
+    *Raises* as `inspect_rim`.
     """
     if len(data) > INSPECTED_DOCUMENT:
         raise InspectionRefused("rim-size", f"a manifest of {len(data)} bytes")
     if data.startswith(_USWID):
-        return RimReport("uswid", (), (), None, None, tuple(read_coswid(_bare(one)) for one in _uswid(data)))
+        tags = tuple(read_coswid(_bare(one)) for one in _uswid(data))
+        return RimReport("uswid", (), (_UNSIGNED,), None, tags)
     if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        return _swid(read_xml(data), store, at=at)
-    return RimReport("coswid", (), ("CoSWIDs are not signed here",), None, None, (read_coswid(_bare(read_cbor(data))),))
+        return _swid(data, authorities, at=at)
+    return coswid_report(read_cbor(data), authorities, at=at)
+
+
+_UNSIGNED: Final = "it is not signed: anybody may have written it"
+
+
+def coswid_report(item: object, authorities: Authorities, *, at: int) -> RimReport:
+    """Return the report on a CoSWID, bare or as the payload of a COSE_Sign1 (RFC 9393, 7). *Raises* as `inspect_rim`."""
+    while isinstance(item, Tag) and item.number == _TOKEN:
+        item = item.value
+    if (isinstance(item, Tag) and item.number == SIGN1) or (isinstance(item, list) and len(item) == 4):
+        signed = read_sign1(item, code="coswid-malformed")
+        verdict = judge_sign1(signed, authorities, at=at, code="coswid")
+        tag = read_coswid(_bare(read_cbor(signed.payload)))
+        return RimReport("signed-coswid", verdict.reasons, verdict.notes, verdict, (tag,))
+    return RimReport("coswid", (), (_UNSIGNED,), None, (read_coswid(_bare(item)),))
 
 
 def _bare(item: Any) -> Any:
@@ -107,112 +140,55 @@ def _uswid(data: bytes) -> list[Any]:
     return read_cbor_sequence(payload)
 
 
-def _swid(root: Element, store: TrustStore | None, *, at: int) -> RimReport:
-    """Read a SWID tag (ISO 19770-2:2015) with the attributes of the PC Client RIM."""
-    if root.local != "SoftwareIdentity":
-        raise InspectionRefused("rim-malformed", f"the root is {root.local[:40]}, not SoftwareIdentity")
-    notes = [f"it has no {name}" for name in ("name", "tagId") if not root.attribute(name)]
-    entities = tuple(
-        f"{one.attribute('name') or '?'} ({one.attribute('role') or 'no role'})" for one in root.elements("Entity")
-    )
-    files = tuple(file for payload in root.elements("Payload") for file in _files(payload))
-    tag = CoswidReport(
-        root.attribute("tagId") or "", root.attribute("name") or "", root.attribute("version"), entities, files
-    )
-    fields = tuple((name.rpartition(":")[2], value) for one in root.elements("Meta") for name, value in one.attributes)
-    reasons, valid, signer = _signature(root, store, at, notes)
-    return RimReport("swid", tuple(reasons), tuple(notes), valid, signer, (tag,), fields)
+_INDENTED: Final = "indented-since: the signature is over the document without its indentation"
+_WEAK: Final = "sha1-signature: signed over SHA-1, for which another document can be made"
 
 
-def _files(payload: Element) -> list[File]:
-    found: list[File] = []
-    waiting = [(payload, "")]
-    while waiting:
-        place, path = waiting.pop()
-        for one in place.elements("File"):
-            size = one.attribute("size") or ""
-            hashes = tuple(_hash(name, value) for name, value in one.attributes if _is_hash(one, name))
-            number = int(size) if size.isascii() and size.isdigit() and len(size) < 20 else None
-            found.append(File(path + (one.attribute("name") or ""), number, hashes))
-        waiting += [(one, f"{path}{one.attribute('name') or ''}/") for one in place.elements("Directory")]
-    return found
+def _swid(data: bytes, authorities: Authorities, *, at: int) -> RimReport:
+    """Read a SWID tag (ISO 19770-2:2015) with the attributes of the PC Client RIM, and who signed it."""
+    root, signature, odd = _signed_tree(data)
+    verdict = None if signature is None else _verdict(signature, authorities, at=at)
+    if verdict is not None:
+        verdict = replace(verdict, deviations=(*odd, *verdict.deviations))
+    tag, fields, links = read_swid(root)
+    notes = [f"it has no {name}" for name, value in (("name", tag.name), ("tagId", tag.identity)) if not value]
+    notes += [_UNSIGNED] if verdict is None else verdict.notes
+    reasons = () if verdict is None else verdict.reasons
+    return RimReport("swid", reasons, tuple(notes), verdict, (tag,), fields, links)
 
 
-def _is_hash(element: Element, name: str) -> bool:
-    return name.rpartition(":")[2] == "hash" or "SHA" in name.upper() or "#sha" in element.space_of(name)
+def _signed_tree(data: bytes) -> tuple[Element, XmlSignature | Verdict | None, tuple[str, ...]]:
+    """Return the document as its signature is over it: as it is, or as it was before somebody indented it."""
+    root = read_xml(data)
+    found = _signature(root)
+    if not isinstance(found, XmlSignature) or found.unchanged:
+        return root, found, ()
+    bare = read_xml_unindented(data)
+    other = _signature(bare)
+    if isinstance(other, XmlSignature) and other.unchanged:
+        return bare, other, (_INDENTED,)
+    return root, found, ()
 
 
-def _hash(name: str, value: str) -> str:
-    prefix = name.rpartition(":")[0] or name
-    try:
-        return f"{_HASHES.get(len(bytes.fromhex(value)), prefix.lower())}:{value.lower()}"
-    except ValueError:
-        return f"{name}:{value[:128]}"
-
-
-def _signature(
-    root: Element, store: TrustStore | None, at: int, notes: list[str]
-) -> tuple[list[tuple[str, str]], bool | None, str | None]:
+def _signature(root: Element) -> XmlSignature | Verdict | None:
+    """Return the signature; a verdict on one that cannot be verified; None where nobody signed."""
+    shown = None
     try:
         signature = signature_in(root)
+        if signature is None:
+            return None
+        signer = brought(signature)
+        shown = signer.shown
+        return read_signature(root, signature, signer)
     except Unverifiable as error:
-        return [("rim-signature-form", f"the signature cannot be verified: {error}")], None, None
-    if signature is None:
-        notes.append("it is not signed: anybody may have written it")
-        return [], None, None
-    name = key_name(signature)
-    if store is not None:
-        return _by_authority(root, signature, store, at, name)
-    key = embedded_key(signature)
-    if key is None:
-        notes.append("the key that signed is not in the document, and no anchors were given")
-        return [], None, name
-    notes.append("signed by the key that lies in the document itself: nothing says whose it is (--anchors)")
-    try:
-        valid = verify(root, signature, key)
-    except Unverifiable as error:
-        return [("rim-signature-form", f"the signature cannot be verified: {error}")], None, name
-    return ([] if valid else [("rim-signature", "the document was changed since it was signed")]), valid, name
+        return Verdict(None, shown, reasons=(unverifiable(error, "rim"),))
 
 
-def _by_authority(
-    root: Element, signature: Element, store: TrustStore, at: int, name: str | None
-) -> tuple[list[tuple[str, str]], bool | None, str | None]:
-    """Verify with the certificates of the bundle, and with those in the document that lead to one of its anchors."""
-    known = tuple(one for same in store.by_subject.values() for one in same)
-    candidates = [*(one for one in known if _is_called(one, name)), *_embedded(signature)]
-    lenient = Exceptions(sha1_issuers=frozenset(one.sha256 for one in known), expiry=Expiry.RECORD_ALL)
-    reason = ("chain-issuer-missing", f"no certificate of the bundle has the key {name or 'that signed'}")
-    for one in (candidates or list(known))[: BUDGET.signatures]:
-        called = _is_called(one, name)
-        try:
-            if verify(root, signature, public_key(one)):
-                build_and_verify_chain(one, (), store, at=at, budget=BUDGET, exceptions=lenient)
-                return [], True, one.subject.text
-        except Unverifiable as error:
-            return [("rim-signature-form", f"the signature cannot be verified: {error}")], None, name
-        except PkiError as error:
-            # A key of another kind says nothing of this signature; one by this name, or one that signed, does.
-            reason = (error.code, error.message) if called or error.code.startswith("chain-") else reason
-            continue
-        if called:
-            return [("rim-signature", "the document was changed since it was signed, or by another key")], False, name
-    return [reason], None, name
-
-
-def _is_called(certificate: Certificate, name: str | None) -> bool:
-    try:
-        identifier = extensions.subject_key_identifier(certificate)
-    except PkiError:
-        return False
-    return name is not None and identifier is not None and identifier.hex() == name.lower()
-
-
-def _embedded(signature: Element) -> list[Certificate]:
-    found = []
-    for der in embedded_certificates(signature):
-        try:
-            found.append(parse_certificate(der))
-        except PkiError:
-            continue
-    return found
+def _verdict(found: XmlSignature | Verdict, authorities: Authorities, *, at: int) -> Verdict:
+    if isinstance(found, Verdict):
+        return found
+    if not found.unchanged:
+        message = "the document was changed since it was signed"
+        return Verdict(False, found.signer.shown, reasons=(("rim-signature", message),))
+    verdict = judge(found.holds, found.signer, authorities, at=at, code="rim")
+    return replace(verdict, vouched=False, deviations=(_WEAK, *verdict.deviations)) if found.weak else verdict

@@ -1,4 +1,4 @@
-"""Software identity tags for a person: CoSWID (RFC 9393, CBOR) and what a SWID tag (ISO 19770-2, XML) has in common with it.
+"""Software identity tags for a person: CoSWID (RFC 9393, CBOR), and what a SWID tag (swidxml.py) has in common with it.
 
 Proves the form. A payload's hashes are what the tag's author says of files; nobody measured them here.
 """
@@ -10,7 +10,8 @@ from typing import Any, Final
 from attestd.inspection.cborread import plain_json
 from attestd.inspection.refused import InspectionRefused
 
-_HASHES: Final = {1: "sha256", 7: "sha384", 8: "sha512"}
+_HASHES: Final = {1: ("sha256", 32), 7: ("sha384", 48), 8: ("sha512", 64), 10: ("sha3-256", 32)}
+"""Named Information Hash Algorithm Registry (RFC 6920), which RFC 9393, 2.9.1 refers to."""
 _ROLES: Final = {
     1: "tag creator",
     2: "software creator",
@@ -25,22 +26,36 @@ _MOST_DEPTH: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file of a payload: path, size in bytes or None, hashes as "algorithm:hex"."""
+    """One file of a payload: path, size in bytes or None, hashes as "algorithm:hex".
+
+    `kind` is "file"; "evidence" for what somebody found instead of shipped; else what a resource calls itself ("Measurement").
+    """
 
     path: str
     size: int | None
     hashes: tuple[str, ...]
+    kind: str = "file"
+
+    def document(self) -> dict[str, Any]:
+        """Return the file for programs."""
+        return {"path": self.path, "size": self.size, "hashes": list(self.hashes), "kind": self.kind}
 
 
 @dataclass(frozen=True, slots=True)
 class CoswidReport:
-    """One tag: identity, name and version of the software, entities with their roles, files of the payload."""
+    """One tag: identity, name and version of the software, entities with their roles, files of the payload.
+
+    `manifest`: it is a reference manifest (TCG), whose files are support logs. `found` are files of evidence: what a tool saw on
+    some machine, and no maker's word.
+    """
 
     identity: str
     name: str
     version: str | None
     entities: tuple[str, ...]
     files: tuple[File, ...]
+    manifest: bool = False
+    found: tuple[File, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """Return the tag for programs."""
@@ -49,7 +64,7 @@ class CoswidReport:
             "name": self.name,
             "version": self.version,
             "entities": list(self.entities),
-            "files": [{"path": one.path, "size": one.size, "hashes": list(one.hashes)} for one in self.files],
+            "files": [one.document() for one in (*self.files, *self.found)],
         }
 
 
@@ -65,13 +80,13 @@ def read_coswid(value: object) -> CoswidReport:
     if not isinstance(identity, str | bytes) or not isinstance(name, str):
         raise _malformed("a CoSWID has a tag id and a software name")
     version = value.get(13)
-    payload = value.get(6) or value.get(3)
     return CoswidReport(
         identity=identity if isinstance(identity, str) else identity.hex(),
         name=name,
         version=version if isinstance(version, str) else None,
         entities=tuple(_entities(value.get(2))),
-        files=tuple(_files(payload)),
+        files=tuple(_files(value.get(6), "file")),
+        found=tuple(_files(value.get(3), "evidence")),
     )
 
 
@@ -88,9 +103,9 @@ def _several(value: object) -> list[Any]:
     return [] if value is None else value if isinstance(value, list) else [value]
 
 
-def _files(payload: object) -> Iterator[File]:
+def _files(payload: object, kind: str) -> Iterator[File]:
     """Yield the files of a payload; directories are walked with a list, not by recursion."""
-    waiting: list[tuple[object, str, int]] = [(payload, "", 0)]
+    waiting: list[tuple[object, str, int]] = [(one, "", 0) for one in _several(payload)]
     while waiting:
         place, path, depth = waiting.pop()
         if not isinstance(place, dict) or depth > _MOST_DEPTH:
@@ -98,16 +113,36 @@ def _files(payload: object) -> Iterator[File]:
         for one in _several(place.get(17)):
             if not isinstance(one, dict):
                 raise _malformed("a file is a map")
-            digest = one.get(7)
-            hashes = (_hash(digest),) if digest is not None else ()
             size = one.get(20)
-            yield File(f"{path}{one.get(24, '')}", size if isinstance(size, int) else None, hashes)
+            yield File(_joined(path, one), size if isinstance(size, int) else None, _hashes(one.get(7)), kind)
         for one in _several(place.get(16)):
             if isinstance(one, dict):
-                waiting.append((one.get(26), f"{path}{one.get(24, '')}/", depth + 1))
+                waiting.append((one.get(26), _joined(path, one), depth + 1))
+
+
+def _joined(path: str, item: dict[Any, Any]) -> str:
+    """Return where a filesystem item lies: below its directory, or at root (25) and location (23) where it says them itself."""
+    own = "/".join(part.rstrip("/") for key in (25, 23) if isinstance(part := item.get(key), str) and part)
+    above = own if own and (own.startswith("/") or not path) else f"{path}/{own}" if own else path
+    name = item.get(24, "")
+    return f"{above.rstrip('/')}/{name}" if above else str(name)
+
+
+def _hashes(value: object) -> tuple[str, ...]:
+    """Return one hash-entry, or the several that some tools write."""
+    if value is None:
+        return ()
+    several = isinstance(value, list) and bool(value) and all(isinstance(one, list) for one in value)
+    return tuple(_hash(one) for one in value) if several and isinstance(value, list) else (_hash(value),)
 
 
 def _hash(value: object) -> str:
     if not isinstance(value, list) or len(value) != 2 or not isinstance(value[1], bytes):
         raise _malformed("a hash is not made of an algorithm and bytes")
-    return f"{_HASHES.get(value[0], plain_json(value[0])) if isinstance(value[0], int) else '?'}:{value[1].hex()}"
+    known = _HASHES.get(value[0]) if isinstance(value[0], int) else None
+    if known is None:
+        return f"{plain_json(value[0]) if isinstance(value[0], int) else '?'}:{value[1].hex()}"
+    name, size = known
+    if len(value[1]) != size:
+        raise _malformed(f"a {name} hash of {len(value[1])} bytes")
+    return f"{name}:{value[1].hex()}"

@@ -1,4 +1,4 @@
-"""XML of a manifest: a bounded tree, and its canonical form (Canonical XML 1.0, inclusive, without comments).
+"""XML of a manifest: a bounded tree, as much of it as a canonical form needs (xmlcanonical.py).
 
 Proves that the bytes are one document of elements and text, no deeper and no larger than the bounds. Refuses what a manifest has no
 use for and an attacker has: document types (and with them entities), processing instructions, encodings other than UTF-8.
@@ -9,18 +9,24 @@ from typing import Any, Final
 from xml.parsers import expat
 
 from attestd.inspection.refused import InspectionRefused
-from attestd.protocol.limits import INSPECTED_DOCUMENT, INSPECTED_ITEMS, INSPECTED_NESTING
+from attestd.protocol.limits import INSPECTED_DOCUMENT, INSPECTED_ITEMS, INSPECTED_NAMESPACES, INSPECTED_NESTING
 
 _XML: Final = "http://www.w3.org/XML/1998/namespace"
-_TEXT: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#xD;"})
-_VALUE: Final = str.maketrans({"&": "&amp;", "<": "&lt;", '"': "&quot;", "\t": "&#x9;", "\n": "&#xA;", "\r": "&#xD;"})
+_IDENTIFIERS: Final = frozenset({"Id", "ID", "id", "xml:id"})
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """A comment: some canonical forms keep it, and nobody reads it."""
+
+    text: str
 
 
 @dataclass(slots=True)
 class Element:
     """One element as it was written. `spaces` are all namespaces in its scope, `declared` those that it declares itself.
 
-    `attributes` have the names of the document, prefix included. `children` are elements and texts.
+    `attributes` have the names of the document, prefix included. `children` are elements, texts and comments.
     """
 
     name: str
@@ -28,7 +34,7 @@ class Element:
     declared: dict[str, str]
     spaces: dict[str, str]
     parent: "Element | None" = field(repr=False)
-    children: "list[Element | str]" = field(default_factory=list, repr=False)
+    children: "list[Element | str | Comment]" = field(default_factory=list, repr=False)
 
     @property
     def local(self) -> str:
@@ -52,6 +58,11 @@ class Element:
         """Return the text directly inside."""
         return "".join(one for one in self.children if isinstance(one, str))
 
+    @property
+    def identifiers(self) -> frozenset[str]:
+        """Return what a reference within the document may call it."""
+        return frozenset(value for name, value in self.attributes if name in _IDENTIFIERS)
+
     def space_of(self, attribute: str) -> str:
         """Return the namespace of an attribute; one without a prefix has none."""
         prefix = attribute.rpartition(":")[0]
@@ -60,15 +71,27 @@ class Element:
 
 def read_xml(data: bytes) -> Element:
     """Return the root. *Raises* `InspectionRefused` ("xml-size", "xml-malformed", "xml-forbidden")."""
+    return _read(data, _Builder())
+
+
+def read_xml_unindented(data: bytes) -> Element:
+    """Return the root without the text between elements that is nothing but space. *Raises* as `read_xml`.
+
+    Makers' tools sign a document and indent it afterwards (HIRS); nothing that a manifest says is in that space.
+    """
+    return _read(data, _Unindented())
+
+
+def _read(data: bytes, builder: "_Builder") -> Element:
     if len(data) > INSPECTED_DOCUMENT:
         raise InspectionRefused("xml-size", f"an XML document of {len(data)} bytes")
-    builder = _Builder()
     parser = expat.ParserCreate("UTF-8")
     parser.ordered_attributes = True
     parser.buffer_text = True
     parser.StartElementHandler = builder.start
     parser.EndElementHandler = builder.end
     parser.CharacterDataHandler = builder.characters
+    parser.CommentHandler = builder.comment
     parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = parser.ProcessingInstructionHandler = _forbid
     try:
         parser.Parse(data, True)
@@ -99,7 +122,10 @@ class _Builder:
         pairs = list(zip(attributes[::2], attributes[1::2], strict=True))
         declared = {key.partition(":")[2]: value for key, value in pairs if key == "xmlns" or key.startswith("xmlns:")}
         plain = tuple((key, value) for key, value in pairs if key != "xmlns" and not key.startswith("xmlns:"))
-        spaces = {**(parent.spaces if parent is not None else {}), **declared}
+        above = parent.spaces if parent is not None else {}
+        spaces = {**above, **declared} if declared else above  # shared, as long as nothing is declared
+        if len(spaces) > INSPECTED_NAMESPACES:
+            raise InspectionRefused("xml-malformed", f"more than {INSPECTED_NAMESPACES} namespaces at one place")
         element = Element(name, plain, declared, spaces, parent)
         if parent is None:
             self.root = element
@@ -110,51 +136,19 @@ class _Builder:
     def end(self, _: str) -> None:
         self.open.pop()
 
+    def comment(self, text: str) -> None:
+        if self.open:
+            self.count += 1
+            self.open[-1].children.append(Comment(text))
+
     def characters(self, text: str) -> None:
         if self.open:
             self.open[-1].children.append(text)
 
 
-def canonical(root: Element, *, without: Element | None = None) -> bytes:
-    """Return an element and what is in it in canonical form, less one element (an enveloped signature).
+class _Unindented(_Builder):
+    """Builds the tree without texts that are space alone."""
 
-    What the ancestors declare, and their xml: attributes, are written at `root` (Canonical XML 1.0, 2.4).
-    """
-    inherited: dict[str, str] = {}
-    ancestor = root.parent
-    while ancestor is not None:
-        for name, value in ancestor.attributes:
-            if name.startswith("xml:"):
-                inherited.setdefault(name, value)
-        ancestor = ancestor.parent
-    own = dict(root.attributes)
-    extra = tuple((name, value) for name, value in inherited.items() if name not in own)
-    parts: list[str] = []
-    _write(root, {"": ""}, dict(root.spaces), extra, without, parts)
-    return "".join(parts).encode()
-
-
-def _write(
-    element: Element,
-    written: dict[str, str],
-    spaces: dict[str, str],
-    extra: tuple[tuple[str, str], ...],
-    without: Element | None,
-    parts: list[str],
-) -> None:
-    """Append one element; recursion is bounded, since reading bounds the depth."""
-    new = {prefix: uri for prefix, uri in spaces.items() if written.get(prefix) != uri}
-    names = "".join(
-        f' xmlns{":" if prefix else ""}{prefix}="{uri.translate(_VALUE)}"' for prefix, uri in sorted(new.items())
-    )
-    ordered = sorted(
-        (*element.attributes, *extra), key=lambda pair: (element.space_of(pair[0]), pair[0].rpartition(":")[2])
-    )
-    values = "".join(f' {name}="{value.translate(_VALUE)}"' for name, value in ordered)
-    parts.append(f"<{element.name}{names}{values}>")
-    for child in element.children:
-        if isinstance(child, str):
-            parts.append(child.translate(_TEXT))
-        elif child is not without:
-            _write(child, {**written, **new}, child.declared, (), without, parts)
-    parts.append(f"</{element.name}>")
+    def characters(self, text: str) -> None:
+        if not text.isspace():
+            super().characters(text)

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from attestd.inspection.corim import inspect_corim
 from attestd.inspection.refused import InspectionRefused
 from attestd.inspection.rim import inspect_rim
-from attestd.inspection.xmlread import canonical, read_xml
+from attestd.inspection.xmlcanonical import canonical
+from attestd.inspection.xmlread import read_xml
 from inspecting import refusal_of
 
 AT = 1_795_350_000
