@@ -8,8 +8,10 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect, make_url, text
 from sqlalchemy.exc import DBAPIError
 
-from attestd.store import SchemaMismatch, Store, StoreError, migrate, tables
+from attestd.store import SchemaMismatch, Store, StoreError, devices, migrate, shadow, tables
+from attestd.store.shadow import ShadowRecord
 from postgres import Server
+from store_records import enrol
 
 
 def test_the_migrations_make_exactly_the_tables_of_the_code(store: Store) -> None:
@@ -87,7 +89,7 @@ def test_a_newer_schema_is_refused(store: Store) -> None:
         store.migrate()
 
 
-def test_the_first_migration_can_be_undone(store: Store) -> None:
+def test_all_migrations_can_be_undone(store: Store) -> None:
     from alembic import command
 
     with store.write() as connection:
@@ -126,3 +128,38 @@ def test_postgresql_is_durable_whatever_the_servers_default(postgresql_server: S
         with store.write() as connection:
             assert connection.execute(text("SHOW synchronous_commit")).scalar() == "on"
         store.close()
+
+
+def upgraded_to(store: Store, revision: str) -> None:
+    """Bring a database to one revision, as the version of that day did."""
+    from alembic import command
+
+    with store.write() as connection:
+        command.upgrade(migrate._config(connection), revision)
+
+
+def test_a_database_of_the_first_version_is_brought_up_with_all_it_holds(empty_database_url: str) -> None:
+    store = Store.open(empty_database_url)
+    upgraded_to(store, "0001")
+    with pytest.raises(SchemaMismatch, match="run the migration"):
+        store.require_schema()
+    ids = enrol(store, 1, 2)
+    assert store.migrate() == migrate.head()
+    store.require_schema()
+    with store.write() as connection:
+        assert [one.device_id for one in devices.list_devices(connection)] == sorted(ids)
+        verdict = ShadowRecord(ids[0], bytes(32), "edge", 2, 1, bytes(32), bytes(32), "fail", 1, [{"code": "x"}])
+        shadow.store_shadow(connection, [verdict])
+        assert shadow.list_shadow(connection) == (verdict,)
+    store.close()
+
+
+def test_the_second_migration_can_be_undone_and_done_again(store: Store) -> None:
+    from alembic import command
+
+    with store.write() as connection:
+        command.downgrade(migrate._config(connection), "0001")
+    assert store.schema_version() == "0001"
+    with store.read() as connection:
+        assert "shadow_verdict" not in inspect(connection).get_table_names()
+    assert store.migrate() == migrate.head()
