@@ -19,6 +19,8 @@ from attestd.protocol.limits import MAX_FINDING_TEXT, MAX_PATTERN
 
 _SINGULAR: Final = frozenset({"gpt", "boot-order", "boot-entry", "platform-config", "option-rom-config", "management"})
 """Claims that describe one machine (disk identifiers, serial numbers, boot entries) and carry no code."""
+_EVERY_BOOT: Final = frozenset({"windows-state"})
+"""Claims that differ with every boot of one machine."""
 _PARTIAL: Final = frozenset({"boot-phase", "boot-entry", "separator"})
 """Claims of which a good machine may well show less than was seen."""
 _SIMILAR: Final = 0.5
@@ -83,6 +85,8 @@ def _claim_lines(claim: str, seen: list[list[Component]], bank: str) -> list[str
     sets = [frozenset(component.digest for component in components) for components in seen]
     same = len(set(sets)) == 1
     lines = [f"  {claim}:  # {CLAIMS[claim]}"]
+    if claim in _EVERY_BOOT:
+        return [*lines, "    check: ignored  # differs with every boot", ""]
     if not same and claim in _SINGULAR and claim not in NEVER_IGNORED:
         return [*lines, "    check: ignored  # differs between good machines, and is no code", ""]
     if all(seen):

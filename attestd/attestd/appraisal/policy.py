@@ -75,6 +75,11 @@ CLAIMS: Final[Mapping[str, str]] = MappingProxyType(
         "boot-phase": "a phase that the running system has reached, and the separator with which it begins",
         "separator": "the mark between the firmware and what it starts",
         "exit-boot-services": "the firmware's hand-over to the kernel",
+        "windows-setting": "how Windows starts: debugging, test signing, code integrity, safe mode, virtual secure mode",
+        "windows-module": "an image that Windows' boot manager or loader loaded",
+        "windows-policy": "a revocation list or code integrity policy of Windows, its early-launch anti-malware",
+        "windows-authority": "a key that vouched for what Windows loaded",
+        "windows-state": "a counter or step of Windows' start, which differs from boot to boot",
         "management": "an event of the platform's management or of its maker (PCR 6)",
         "unknown-event": "an event that this verifier does not understand",
     }
@@ -89,6 +94,9 @@ NEVER_IGNORED: Final = frozenset(
         "kernel-command-line",
         "grub-command",
         "system-extension",
+        "windows-setting",
+        "windows-module",
+        "windows-policy",
         "loader",
         "application",
         "unknown-event",
@@ -111,6 +119,10 @@ CLAIM_REGISTERS: Final[Mapping[str, tuple[int, ...]]] = MappingProxyType(
         "uki-section": (11,),
         "system-extension": (12, 13),
         "boot-phase": (11,),
+        "windows-setting": (12, 13),
+        "windows-module": (12, 13),
+        "windows-policy": (12, 13),
+        "windows-authority": (14,),
     }
 )
 """The registers behind those of the firmware, which are always quoted, in which a claim can be made (docs/appraisal.md).

@@ -38,6 +38,9 @@ _CONFIGURATION: Final = frozenset(
         "kernel-command-line",
         "mok",
         "system-extension",
+        "windows-setting",
+        "windows-policy",
+        "windows-state",
     }
 )
 

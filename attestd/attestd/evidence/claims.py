@@ -14,6 +14,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from attestd.evidence.labels import IMAGES, firmware_label, image_label, text_label, type_label
+from attestd.evidence.windows import windows_parts
 from attestd.tpm.devicepath import device_path_text
 from attestd.tpm.errors import Malformed
 from attestd.tpm.eventdata import (
@@ -86,11 +87,15 @@ _COMMAND_LINES: Final = (b"kernel_cmdline: ", b"grub_kernel_cmdline ")
 
 
 class Reading(NamedTuple):
-    """What one event says: its claim, its proven value if any, and a label that is not yet escaped."""
+    """What one event says: its claim, its proven value if any, and a label that is not yet escaped.
+
+    `more` are further (claim, proven value) of an event that holds several things.
+    """
 
     claim: str
     value: str | None
     label: str
+    more: tuple[tuple[str, str], ...] = ()
 
 
 class Place(NamedTuple):
@@ -355,11 +360,19 @@ def _loaded_files(seen: Seen) -> Reading | None:
     return Reading("initrd" if name.startswith(("initr", "grub_initrd")) else "boot-file", None, label)
 
 
+def _of_windows(seen: Seen) -> Reading | None:
+    """PCR 11 to 14: what Windows' boot manager logs, of which an event's digest vouches for every word."""
+    if seen.type not in (T.EVENT_TAG, T.COMPACT_HASH) or seen.whole is None:
+        return None
+    parts = windows_parts(seen.event.pcr, seen.whole)
+    return Reading(*parts[0], parts[0].text, parts[1:]) if parts else None
+
+
 def _unified_kernel(seen: Seen) -> Reading | None:
     """PCR 11: systemd's stub extends each section's name and then its content, so a content's name is proven by order."""
     section = seen.place.section
     if seen.type != T.IPL:
-        return None
+        return _of_windows(seen)
     if section is not None:
         return Reading(_UKI_CLAIMS.get(section, "uki-section"), None, f"{section} of the unified kernel image")
     if seen.proof is None or seen.proof.form != "section-name":
@@ -372,6 +385,9 @@ def _kernel_parameters(seen: Seen) -> Reading | None:
     """PCR 12: a command line from outside the unified kernel image; credentials."""
     if seen.type not in (T.IPL, T.EVENT_TAG):
         return None
+    windows = _of_windows(seen)
+    if windows is not None:
+        return windows
     if seen.type == T.IPL and seen.whole is not None:
         text = parse_ipl(seen.whole).text
         return Reading("kernel-command-line", text, text)
@@ -379,13 +395,16 @@ def _kernel_parameters(seen: Seen) -> Reading | None:
 
 
 def _system_extensions(seen: Seen) -> Reading | None:
-    """PCR 13: system extensions handed to the kernel."""
+    """PCR 13: system extensions handed to the kernel; what Windows' boot manager loaded."""
+    windows = _of_windows(seen)
+    if windows is not None:
+        return windows
     return Reading("system-extension", None, text_label(seen.event)) if seen.type in (T.IPL, T.EVENT_TAG) else None
 
 
 def _machine_owner_keys(seen: Seen) -> Reading | None:
-    """PCR 14: shim's lists and states, each a digest of a variable's content."""
-    return Reading("mok", None, text_label(seen.event)) if seen.type == T.IPL else None
+    """PCR 14: shim's lists and states, each a digest of a variable's content; the keys behind what Windows loaded."""
+    return Reading("mok", None, text_label(seen.event)) if seen.type == T.IPL else _of_windows(seen)
 
 
 _READERS: Final[dict[int, Callable[[Seen], Reading | None]]] = {

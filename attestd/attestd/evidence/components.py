@@ -36,16 +36,22 @@ _SHOWN: Final = 256
 
 
 class Examined(NamedTuple):
-    """What one event is, without its place in the log. `altered`: its data should hash to its digest and does not."""
+    """What one event is, without its place in the log. `altered`: its data should hash to its digest and does not.
+
+    `more` are further (claim, value, label) of an event that holds several things.
+    """
 
     claim: str
     value: str | None
     label: str
     altered: bool
+    more: tuple[tuple[str, str, str], ...] = ()
 
 
 def components(events: Iterable[Event], bank: str, *, registers: frozenset[int]) -> Iterator[tuple[Component, bool]]:
     """Yield a component for every event that extended one of the registers, and whether its data was altered.
+
+    An event that holds several things (Windows' do) is a component for each.
 
     *Assumes* that the quote explains the registers by these events.
     """
@@ -64,6 +70,8 @@ def components(events: Iterable[Event], bank: str, *, registers: frozenset[int])
         if pcr in places:
             places[pcr] = _next_place(place, found)
         yield Component(found.claim, pcr, number, digest, found.value, found.label), found.altered
+        for claim, value, label in found.more:
+            yield Component(claim, pcr, number, digest, value, label), False
 
 
 def _next_place(place: Place, found: Examined) -> Place:
@@ -78,8 +86,9 @@ def _next_place(place: Place, found: Examined) -> Place:
 def _examine(pcr: int, kind: int, digest: bytes, data: bytes, bank: str, place: Place) -> Examined:
     event = Event(0, pcr, kind, ((bank, digest),), data)
     proof = None if _is_about_something_else(event) else measured(event, bank)
-    claim, value, label = read_event(Seen(event, proof, place))
-    return Examined(claim, value, printable(label[:_SHOWN]), proof is None and _must_hash(event))
+    claim, value, label, parts = read_event(Seen(event, proof, place))
+    more = tuple((name, text, printable(text[:_SHOWN])) for name, text in parts)
+    return Examined(claim, value, printable(label[:_SHOWN]), proof is None and _must_hash(event), more)
 
 
 _remembered = lru_cache(maxsize=EVENT_MEMO_ENTRIES)(_examine)

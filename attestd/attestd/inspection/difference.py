@@ -29,6 +29,7 @@ _RUNTIME: Final = 10
 _MOST: Final = 500
 """Changes told one by one; two machines of different kinds differ in everything."""
 _SHOWN: Final = 300
+_WINDOWS: Final = "windows-"
 _AGGREGATE: Final = b"boot_aggregate"
 
 
@@ -180,20 +181,32 @@ def _claim(claim: str, before: Sequence[Component], after: Sequence[Component]) 
 
 
 def _surplus(these: Sequence[Component], those: Sequence[Component]) -> list[Component]:
-    left = Counter((one.pcr, one.digest) for one in those)
+    left = Counter(_identity(one) for one in those)
     found = []
     for one in these:
-        if left[one.pcr, one.digest] > 0:
-            left[one.pcr, one.digest] -= 1
+        if left[_identity(one)] > 0:
+            left[_identity(one)] -= 1
         else:
             found.append(one)
     return found
 
 
+def _identity(one: Component) -> tuple[int, object]:
+    """Return what makes a component the same on both sides: its digest, or its text where an event holds many (Windows')."""
+    return one.pcr, one.value if one.claim.startswith(_WINDOWS) else one.digest
+
+
 def _partner(one: Component, others: Sequence[Component]) -> Component | None:
     """Return what took the place of a component: the same label in its register first, then the next one there."""
     near = [other for other in others if other.pcr == one.pcr]
+    if one.claim.startswith(_WINDOWS):
+        return next((other for other in near if _subject(other) == _subject(one)), None)
     return next((other for other in near if other.label == one.label), near[0] if near else None)
+
+
+def _subject(one: Component) -> str:
+    """Return which setting or image a component of Windows is about: the words in front of its value, or its path."""
+    return one.label.partition(": ")[0] if ": " in one.label else one.label.partition(" \\")[2] or one.label[:4]
 
 
 def _told(one: Component) -> str:

@@ -172,7 +172,7 @@ def _ipl(event: Event) -> str:
 
 def _tagged(event: Event) -> str:
     try:
-        return tagged_text(event.data)
+        return tagged_text(event.data, event.pcr)
     except Malformed:
         return _unknown(event)  # some producers log the description alone
 

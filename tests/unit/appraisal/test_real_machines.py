@@ -67,6 +67,8 @@ def test_a_component_with_another_content_is_noticed_wherever_it_is(path):
     assert seen.boot is not None
     components = seen.boot.components
     for position, component in enumerate(components):
+        if component.claim == "windows-state":
+            continue  # what differs with every boot is not judged
         changed = component._replace(digest=bytes(len(component.digest)), value=None)
         facts = replace(seen.boot, components=(*components[:position], changed, *components[position + 1 :]))
         result = appraise(evidence(facts, quoted=seen.quote), profile, now_ms=NOW_MS)
