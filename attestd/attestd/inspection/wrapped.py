@@ -58,15 +58,24 @@ def certificates_in(data: bytes) -> Found:
 
 def _listed(data: bytes) -> tuple[bytes, ...]:
     """Return the certificates of a list that says of itself that it is one: PEM, PKCS#7, JSON."""
+    text = data.strip(_SPACE)
+    if text[:1] in (b"{", b"["):
+        return tuple(_json(text))
     if b"-----BEGIN " in data:
-        found = list(split_bundle(data))
+        found = [_whole(one) for one in split_bundle(data)]
         for block in _PEM_OTHER.finditer(data):
             found += _pkcs7(_decoded(block[1]) or b"")
         return tuple(found[:_MOST])
-    if data[:1] == b"0" and _SIGNED_DATA in data[:32]:
-        return _pkcs7(data)
-    text = data.strip(_SPACE)
-    return tuple(_json(text)) if text[:1] in (b"{", b"[") else ()
+    return _pkcs7(data) if data[:1] == b"0" and _SIGNED_DATA in data[:32] else ()
+
+
+def _whole(data: bytes) -> bytes:
+    """Return the first SEQUENCE: a TRUSTED CERTIFICATE has what OpenSSL thinks of it behind itself."""
+    try:
+        _, _, end = der.measure(data)
+    except PkiError:
+        return data
+    return data[:end]
 
 
 def _peeled(data: bytes) -> tuple[bytes, str] | None:
@@ -183,7 +192,7 @@ def _in_text(value: str) -> tuple[bytes, ...]:
     text = value.encode("ascii")
     try:
         if b"-----BEGIN " in text:
-            return split_bundle(text)
+            return tuple(_whole(one) for one in split_bundle(text))
         octets = _dumped(text) or (_decoded(text) if _BASE64.fullmatch(text) else None)
         if octets is None or not octets.startswith(_BEGINNINGS):
             return ()
