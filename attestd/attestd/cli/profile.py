@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attestd.cli import allowlist, decision, failures, simulate
+from attestd.cli import allowlist, decision, failures, predict, simulate
 from attestd.cli.answer import answer, show_line, show_table
 from attestd.cli.failures import CommandFailed
 from attestd.cli.inventory import book_at
@@ -358,3 +358,4 @@ def show(
 commands.command("simulate")(simulate.simulate)
 commands.command("shadow")(simulate.shadow)
 commands.command("files")(allowlist.files)
+commands.command("predict")(predict.predict)

@@ -73,7 +73,7 @@ def signed_digest(signature: bytes) -> tuple[str, bytes]:
     """
     try:
         return _signed_digest(_signed_data(signature))
-    except (PkiError, IndexError):
+    except (PkiError, IndexError, ValueError):
         raise _unreadable() from None
 
 

@@ -20,6 +20,7 @@ from attestd.tpm.eventlog import Event
 from attestd.tpm.eventtypes import EventType as T
 
 CALLING: Final = "Calling EFI Application from Boot Option"
+RETURNING: Final = "Returning from EFI Application from Boot Option"
 LEAVING: Final = ("Exit Boot Services Invocation", "Exit Boot Services Returned with Success")
 FIRMWARE: Final = "what every firmware measures"
 PHASES: Final = ("enter-initrd", "leave-initrd", "sysinit", "ready")

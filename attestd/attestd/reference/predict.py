@@ -24,6 +24,8 @@ from attestd.tpm.pcr import extend, initial_value
 
 _REGISTERS: Final = frozenset(range(24))
 _POLICY_VARIABLES: Final = 5
+_FIRMWARE_SAYS_MORE: Final = ("boot-action", "separator", "exit-boot-services")
+"""Claims that no artefact decides: they are accepted, and never taken for all that firmware may say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,13 +70,17 @@ class Register:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What will be measured in `bank`. `remarks` are sentences about what is open."""
+    """What will be measured in `bank`.
+
+    `partial` are claims of which a boot makes others, too; `remarks` are sentences about what is open.
+    """
 
     bank: str
     style: Style | None
     claims: tuple[Foreseen, ...]
     registers: tuple[Register, ...]
     remarks: tuple[str, ...]
+    partial: frozenset[str]
 
 
 def predict(wanted: Boot, bank: str) -> Prediction:
@@ -94,6 +100,7 @@ class _Prediction:
         self.log = Log(bank)
         self.complete: dict[int, str] = {}
         self.remarks: list[str] = []
+        self.partial = set(_FIRMWARE_SAYS_MORE)
         started = (wanted.loader, *wanted.applications, wanted.unified)
         self.started = [(one.name, _image(one)) for one in started if one is not None]
         self.kernel = _image(wanted.kernel) if wanted.kernel is not None else None
@@ -119,7 +126,8 @@ class _Prediction:
         if not self.log.measurements:
             raise ArtefactRefused("predict-nothing", "name an artefact: a unified kernel image, a loader, a disk, keys")
         found = tuple(self._claims())
-        return Prediction(self.log.bank, self.style, found, tuple(self._registers()), tuple(self.remarks))
+        registers = tuple(self._registers())
+        return Prediction(self.log.bank, self.style, found, registers, tuple(self.remarks), frozenset(self.partial))
 
     def _policy(self) -> None:
         """Expect the variables of Secure Boot, and the first image's authority behind them (PCR 7)."""
@@ -145,6 +153,7 @@ class _Prediction:
             raise ArtefactRefused("predict-conflict", f"{name}: no certificate in db stands behind its signature")
         boot.authority(self.log, entry, f"{database.source}, for {name}")
         if self.wanted.applications or self.style is Style.GRUB:
+            self.partial.add("secure-boot-authority")
             self.remarks.append(
                 "secure-boot-authority is open for what shim starts: its level (SbatLevel) and its maker's certificate"
             )
@@ -168,6 +177,7 @@ class _Prediction:
             # GRUB asks shim, which measures; without shim it starts a kernel by its own means.
             self.log.image(self.kernel, self.wanted.kernel.name, sure=self.style is not Style.GRUB)
         if self.style in (None, Style.GRUB):
+            self.partial |= {"loader", "application"} if self.style is None else set()
             del self.complete[4]
 
     def _unified(self, unified: UnifiedKernel) -> None:
@@ -180,6 +190,7 @@ class _Prediction:
             del self.complete[4]
         self._override(unified, name)
         if unified.packs:
+            self.partial.add("initrd")
             self.remarks.append(
                 "initrd is open in PCR 9: this stub packs files of its own into what it hands to the kernel"
             )
