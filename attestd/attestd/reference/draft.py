@@ -169,7 +169,9 @@ def _merged(
         gone = [rule for rule in old.accept if (rule.digest, rule.text) not in {(r.digest, r.text) for r in rules}]
         if not fresh and not gone:
             return None, Change(claim, 0, 0)
-        return changed(old, accept=tuple(rules)), Change(claim, len(fresh), len(gone))
+        known = {(rule.digest, rule.text): rule for rule in old.accept}
+        kept = tuple(known.get((rule.digest, rule.text), rule) for rule in rules)
+        return changed(old, accept=kept), Change(claim, len(fresh), len(gone))
     if not fresh:
         return None, Change(claim, 0, 0)
     remark = (
@@ -198,7 +200,9 @@ def _write(edited: Edited, old: ClaimPolicy | None, policy: ClaimPolicy, *, swap
         return
     edited.append(entry(place, "accept"), [_pairs(rule) for rule in policy.accept[len(old.accept) :]])
     if old.complete:
-        edited.write_scalar(entry(place, "complete"), "false")
+        edited.write_remarked(
+            entry(place, "complete"), "false", "was true: old and new values are not all there at once"
+        )
 
 
 def _summary(old: Profile, number: int, changes: Sequence[Change], prediction: Prediction) -> list[str]:

@@ -39,6 +39,16 @@ class Edited:
         """Put another value into the place of a scalar."""
         self._changes.append((node.start_mark.index, node.end_mark.index, new))
 
+    def write_remarked(self, node: Any, new: str, remark: str) -> None:
+        """Put another value into the place of a scalar, and a remark into the place of the one behind it on its line."""
+        start = node.end_mark.index
+        end = self._text.find("\n", start)
+        rest = self._text[start : end if end >= 0 else None]
+        if rest.strip() and not rest.lstrip().startswith("#"):
+            self.write_scalar(node, new)
+            return
+        self._changes.append((node.start_mark.index, start + len(rest), f"{new}  # {remark}"))
+
     def append(self, sequence: Any, items: Sequence[Pairs]) -> None:
         """Put mappings at the end of a sequence that is not empty."""
         if sequence.flow_style:
