@@ -52,9 +52,12 @@ MANUFACTURERS: Final = {
     "SNS": "Sinosun",
     "STM": "STMicroelectronics",
     "TXN": "Texas Instruments",
+    "VMW": "VMware",
     "WEC": "Winbond",
+    "AMZN": "Amazon",
 }
-"""TCG TPM Vendor ID Registry. `id:00001014` is the software TPM's own mark: 0x1014 is IBM's PCI vendor number."""
+"""TCG TPM Vendor ID Registry, and two makers of virtual TPMs that are not in it. `id:00001014` is the software TPM's own
+mark: 0x1014 is IBM's PCI vendor number."""
 
 _SOFTWARE_TPM: Final = "id:00001014"
 _ID = re.compile(r"id:([0-9A-Fa-f]{8})")

@@ -67,6 +67,7 @@ class CertificateReport:
             "specification": specification_of(certificate),
             "chain": [one.sha256.hex() for one in self.chain],
             "chain_names": [name_of(one) for one in self.chain],
+            "missing": missing_issuer(self.chain) if self.outcome == "untrusted" else None,
             "subject": certificate.subject.text,
             "issuer": certificate.issuer.text,
             "serial": f"{certificate.serial:x}",
@@ -93,6 +94,24 @@ def refused_certificate(code: str, message: str) -> dict[str, Any]:
 def name_of(certificate: Certificate) -> str:
     """Return what to call a certificate: endorsement certificates often have no subject."""
     return certificate.subject.text or f"(no subject, serial {certificate.serial:x})"
+
+
+def missing_issuer(path: tuple[Certificate, ...]) -> dict[str, Any]:
+    """Return what the end of a path says of its issuer: name, key identifier and serial number where given, and where it is."""
+    end = path[-1]
+    if end.self_issued:
+        return {"name": end.subject.text, "certificate_sha256": end.sha256.hex()}
+    try:
+        identifier, serial = extensions.authority_key_identifier(end), extensions.authority_serial(end)
+        urls = extensions.issuer_urls(end)
+    except PkiError:
+        identifier, serial, urls = None, None, ()
+    return {
+        "name": end.issuer.text,
+        "key_id": identifier.hex() if identifier else None,
+        "serial": f"{serial:x}" if serial is not None else None,
+        "urls": list(urls),
+    }
 
 
 def key_text(certificate: Certificate) -> str:
@@ -231,7 +250,7 @@ def _profile(leaf: Certificate) -> tuple[EkInfo | None, tuple[tuple[str, str], .
     except PkiError as error:
         return None, ((error.code, error.message),), ()
     if info is not None:
-        return (info, (), ()) if info.manufacturer else (replace(chip, deviations=info.deviations), (), chip.deviations)
+        return replace(chip, deviations=info.deviations), (), chip.deviations
     if refusal is not None and _is_no_other(leaf, refusal, named=bool(chip.manufacturer or chip.model)):
         return chip, (), (*chip.deviations, f"{refusal.code}: {refusal.message}; enrolment refuses it")
     wrong = ((refusal.code, refusal.message),) if refusal is not None else ()

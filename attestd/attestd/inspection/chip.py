@@ -43,16 +43,16 @@ def _attributes(names: tuple[Name, ...]) -> dict[str, str]:
 def _alternative_names(certificate: Certificate, odd: list[str]) -> tuple[Name, ...]:
     """Return the directory names of the alternative name; one that lacks its GeneralNames is a name itself."""
     extension = certificate.extension(extensions.SUBJECT_ALTERNATIVE_NAME)
+    if extension is None:
+        return ()
     try:
-        return extensions.alternative_directory_names(certificate) if extension is not None else ()
+        whole = der.only(extension.value, der.SEQUENCE)
+        if any(one.tag == der.SET for one in der.elements(whole.content)):
+            odd.append("alternative-name-is-a-bare-name")
+            return (read_name(whole),)
     except PkiError as error:
-        refusal = error
-    try:
-        name = read_name(der.only(extension.value if extension is not None else b"", der.SEQUENCE))
-    except PkiError:
-        raise refusal from None
-    odd.append("alternative-name-is-a-bare-name")
-    return (name,)
+        raise PkiError("extension-malformed", f"subjectAltName: {error.message}") from error
+    return extensions.alternative_directory_names(certificate)
 
 
 def maker(manufacturer: str) -> str:
