@@ -20,6 +20,7 @@ import growth  # noqa: E402
 import limit  # noqa: E402
 import load  # noqa: E402
 import served  # noqa: E402
+import trial  # noqa: E402
 from report import Line, percentile, show, write  # noqa: E402
 from rich.console import Console  # noqa: E402
 
@@ -58,6 +59,8 @@ def main() -> None:
             if name == "SQLite":
                 say("Measuring a commit in a large fleet …")
                 lines += growth.lines(name, next(urls), int(200 * scale))
+                say("Measuring the trial of a profile …")
+                lines += trial.lines(lambda urls=urls: next(urls), scale)
     say("Measuring the agent …")
     lines += device.lines()
     show(lines, v)
