@@ -37,7 +37,7 @@ def read_yaml(text: str) -> Node:
         raise ProfileError("", f"the document exceeds {MAX_PROFILE_DOCUMENT} bytes")
     try:
         return _Composer(text).document()
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeEncodeError) as error:  # the latter for text with a lone surrogate
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}" if mark else ""
         raise ProfileError(where, f"not YAML: {getattr(error, 'problem', None) or 'unreadable text'}") from error

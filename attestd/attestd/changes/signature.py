@@ -8,7 +8,6 @@ message when the signature says so, and lets hostile bytes raise AssertionError.
 """
 
 import base64
-import binascii
 import hashlib
 import struct
 from collections.abc import Callable
@@ -173,7 +172,7 @@ def _dearmor(armored: str) -> bytes:
         raise _NotASignature("not an armored SSH signature")
     try:
         return base64.b64decode("".join(lines[1:-1]), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error, and a plain one for text that is not ASCII
         raise _NotASignature("not base64") from error
 
 

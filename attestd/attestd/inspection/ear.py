@@ -170,7 +170,7 @@ def _named(claims: Mapping[Any, Any]) -> dict[str, Any]:
             value = {_category(number): tier for number, tier in value.items()}
         elif name == "ear_verifier_id" and isinstance(value, dict):
             value = {_VERIFIER.get(number, str(number)): text for number, text in value.items()}
-        found[name] = value if name == "submods" else plain_json(value)
+        found[name] = plain_json(value)
     return found
 
 

@@ -200,6 +200,8 @@ def _attribute_certificate(raw: bytes, notes: list[str]) -> _Parts:
     version, holder, issuer, algorithm, serial, validity, attributes = fields[:7]
     kind = der.elements(algorithm.content)
     begin, end = _exactly(validity.content, 2)
+    if not kind:
+        raise PkiError("certificate-malformed", "a signature without an algorithm")
     whose = tuple(_holder(holder))
     listed = tuple(_attribute(one) for one in der.elements(attributes.content))
     certificate = Certificate(
