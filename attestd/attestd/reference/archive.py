@@ -88,6 +88,8 @@ def tar_members(stream: Readable) -> Iterator[tuple[Member, Slice]]:
         if member.kind is Kind.FILE:
             exactly(stream, -size % _BLOCK)
         said = _Said()
+    while stream.read(_PAX):
+        pass  # a checksum over what was compressed is checked at its end
 
 
 def _tar_header(stream: Readable) -> bytes | None:
@@ -254,9 +256,9 @@ def _cpio_kind(mode: int) -> Kind:
 
 def _cpio_header(source: Source) -> _CpioHeader | None:
     """Return the next header with its name, or None for the trailer."""
-    header = exactly(source, 110)
-    if header[:6] not in CPIO:
+    if source.peek(6) not in CPIO:
         raise malformed("no cpio archive of the format newc where one is expected")
+    header = exactly(source, 110)
     if not _HEXADECIMAL.issuperset(header[6:]):
         raise malformed("a number of the cpio archive")
     fields = [int(header[at : at + 8], 16) for at in range(6, 110, 8)]

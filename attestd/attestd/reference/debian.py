@@ -46,6 +46,7 @@ def package_members(stream: Readable, place: PlaceFiles) -> Iterator[tuple[Membe
             _note_conffiles(content, place)
         elif name.startswith(b"data.tar"):
             yield from tar_members(inflated(Source(content)))
+            content.drain()  # refuses a package that was cut behind its last file
             return
         seen.append(name)
     raise malformed("no data.tar in the package")

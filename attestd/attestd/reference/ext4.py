@@ -46,6 +46,10 @@ def malformed(what: str) -> ArtefactRefused:
     return ArtefactRefused("image-malformed", f"{what} of the file system is damaged: e2fsck -fn says more")
 
 
+def _cut() -> ArtefactRefused:
+    return ArtefactRefused("image-short", "the image is shorter than its file system: was it copied completely?")
+
+
 @dataclass(frozen=True, slots=True)
 class _Shape:
     """What the superblock says; sizes in bytes."""
@@ -77,9 +81,12 @@ class _Inode:
 def image_members(image: Positioned, place: PlaceFiles) -> Iterator[tuple[Member, Readable]]:
     """Yield the regular files of the file system. An encrypted one is a finding.
 
-    *Raises* `ArtefactRefused` ("image-malformed", "image-features", "image-journal", "artefact-size").
+    *Raises* `ArtefactRefused` ("image-malformed", "image-short", "image-features", "image-journal", "artefact-size").
     """
-    system = _System(image, _shape(image.read_at(_SUPERBLOCK, 1024)))
+    shape = _shape(image.read_at(_SUPERBLOCK, 1024))
+    if not image.read_at(shape.blocks * shape.block - 1, 1):
+        raise _cut()
+    system = _System(image, shape)
     seen = {_ROOT}
     waiting = [(b"", system.inode(_ROOT))]
     while waiting:
@@ -127,7 +134,13 @@ def _shape(data: bytes) -> _Shape:
         backups=struct.unpack_from("<II", data, 0x24C) if compatible & 0x200 else None,
         typed=bool(incompatible & _FILETYPE),
     )
-    sizes = shape.block and shape.per_group and shape.inodes_per_group and 128 <= shape.inode <= shape.block
+    sizes = (
+        shape.block
+        and shape.blocks
+        and shape.per_group
+        and shape.inodes_per_group
+        and 128 <= shape.inode <= shape.block
+    )
     if not sizes or not 32 <= shape.descriptor <= 1024:
         raise malformed("the superblock")
     return shape

@@ -137,9 +137,12 @@ class _Gzip:
         return found
 
 
+_ZSTD: Final = ("compression.zstd", "backports.zstd")
+
+
 def _zstd() -> Any:
     """Return the module that unpacks zstd. *Raises* `ArtefactRefused` ("zstd-missing")."""
-    for name in ("compression.zstd", "backports.zstd"):
+    for name in _ZSTD:
         try:
             return import_module(name)
         except ImportError:
