@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attestd.cli import allowlist, decision, failures, predict, simulate
+from attestd.cli import allowlist, decision, failures, import_, predict, simulate
 from attestd.cli.answer import answer, show_line, show_table
 from attestd.cli.failures import CommandFailed
 from attestd.cli.inventory import book_at
@@ -359,3 +359,4 @@ commands.command("simulate")(simulate.simulate)
 commands.command("shadow")(simulate.shadow)
 commands.command("files")(allowlist.files)
 commands.command("predict")(predict.predict)
+commands.command("import")(import_.import_)

@@ -45,13 +45,14 @@ def malformed(message: str) -> InspectionRefused:
 class Measurement:
     """One measurement. `key` names what was measured (a number, a text, a `Tag`, or None); `registers` are integrity registers.
 
-    `others` says in words what there is beside digests.
+    `others` says in words what there is beside digests; `authorized`: it counts only where one of so many keys signed.
     """
 
     key: Any
     digests: tuple[Digest, ...]
     registers: tuple[tuple[int | str, tuple[Digest, ...]], ...]
     others: tuple[str, ...]
+    authorized: int = 0
 
     @property
     def text(self) -> str:
@@ -59,7 +60,8 @@ class Measurement:
         named = "" if self.key is None else f"{text_of(self.key)}: "
         said = [digest_text(one) for one in self.digests]
         said += [f"register {name} {', '.join(map(digest_text, values))}" for name, values in self.registers]
-        return named + ", ".join([*said, *self.others])
+        said += self.others
+        return named + ", ".join([*said, f"if one of {self.authorized} keys signed"] if self.authorized else said)
 
 
 def read_measurement(value: object) -> Measurement:
@@ -71,8 +73,10 @@ def read_measurement(value: object) -> Measurement:
         raise malformed("a measurement without values")
     digests = tuple(_digest(one) for one in _list(values[_DIGESTS_OF])) if _DIGESTS_OF in values else ()
     others = [_said(name, one) for name, one in values.items() if name not in (_DIGESTS_OF, _REGISTERS)]
-    others += [f"if authorised by {len(value[_AUTHORIZED])} keys"] if isinstance(value.get(_AUTHORIZED), list) else []
-    return Measurement(value.get(_KEY), digests, tuple(_registers(values.get(_REGISTERS, {}))), tuple(others))
+    keys = value.get(_AUTHORIZED)
+    authorized = len(keys) if isinstance(keys, list) else int(keys is not None)
+    registers = tuple(_registers(values.get(_REGISTERS, {})))
+    return Measurement(value.get(_KEY), digests, registers, tuple(others), authorized)
 
 
 def digest_text(digest: Digest) -> str:

@@ -1,0 +1,258 @@
+"""`attestd profile import`: what makers signed becomes a draft of a profile. Nothing is activated, nothing is overwritten."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from attestd.cli.answer import answer, show_line
+from attestd.cli.failures import CommandFailed
+from attestd.cli.options import Json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from attestd.appraisal.policy import Profile
+    from attestd.inspection.authority import Authorities
+    from attestd.reference.manifest import Manifest
+    from attestd.reference.manifest_profile import Draft
+    from attestd.reference.manifest_values import Values
+
+_SHOWN = 20
+_Manifests = Annotated[
+    list[Path],
+    typer.Argument(exists=True, dir_okay=False, help="RIMs, SWID tags, CoSWIDs, CoRIMs.", show_default=False),
+]
+_Logs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--support-log",
+        exists=True,
+        dir_okay=False,
+        help="A support log (.rimel) that a manifest lists. May be repeated; in the order of the boot.",
+        show_default=False,
+    ),
+]
+_Anchors = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--anchors",
+        exists=True,
+        dir_okay=False,
+        help="Authorities (PEM or DER) that may vouch for a maker. May be repeated.",
+        show_default=False,
+    ),
+]
+_Keys = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--key",
+        exists=True,
+        dir_okay=False,
+        help="A maker's public key: JWK, PEM, DER or COSE_Key. May be repeated.",
+        show_default=False,
+    ),
+]
+
+
+def import_(
+    manifests: _Manifests,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The YAML file to write; it must not exist.")],
+    support_log: _Logs = None,
+    anchors: _Anchors = None,
+    key: _Keys = None,
+    unsigned: Annotated[
+        bool,
+        typer.Option("--unsigned", help="Also take manifests that nobody vouches for: anybody may have written them."),
+    ] = False,
+    onto: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="A profile that the values are added to.", show_default=False),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="With --onto: what manifests speak of accepts nothing else any longer.")
+    ] = False,
+    name: Annotated[str, typer.Option(help="The profile's name; default: that of --onto, or the file's.")] = "",
+    version: Annotated[
+        int, typer.Option(min=0, help="Default: 1, or the next one with --onto.", show_default=False)
+    ] = 0,
+    environment: Annotated[
+        str, typer.Option(help="Which environment of a CoRIM is meant, where it has values for several.")
+    ] = "",
+    numbers_are_registers: Annotated[
+        bool, typer.Option("--numbers-are-registers", help="The numbers that a CoRIM's measurements have are PCRs.")
+    ] = False,
+    bank: Annotated[str, typer.Option(help="The bank to take out of support logs; default: sha256.")] = "",
+    at: Annotated[str, typer.Option("--at", help="The instant to judge validity at.", show_default="now")] = "",
+    as_json: Json = False,
+) -> None:
+    """Write a profile out of what makers signed: support logs become claims, registers and files what may be measured."""
+    from attestd.cli.inspect_files import instant
+    from attestd.inspection.refused import InspectionRefused
+    from attestd.reference.manifest import ManifestRefused
+    from attestd.reference.manifest_values import Reading
+
+    moment = instant(at)
+    base = None if onto is None else _profile(onto)
+    try:
+        found = _read(manifests, _authorities(anchors, key), unsigned=unsigned, at=moment)
+        reading = Reading(numbers_are_registers, environment, bank)
+        text, values, made = _written(
+            found,
+            support_log or [],
+            reading,
+            base,
+            name=name or _default(base, output),
+            version=version,
+            replace=replace,
+        )
+    except ManifestRefused as error:
+        message = error.message + "".join(f"; {one}" for one in error.left_out[:_SHOWN])
+        raise CommandFailed(error.code, message) from None
+    except InspectionRefused as error:
+        raise CommandFailed(error.code, error.message) from None
+    document = _write(output, text, found, values, made)
+    answer(document, lambda console: _show(console, document), as_json=as_json)
+
+
+def _default(base: "tuple[Profile, str] | None", output: Path) -> str:
+    return base[0].name if base is not None else output.stem
+
+
+def _profile(path: Path) -> "tuple[Profile, str]":
+    from attestd.appraisal.profile import parse_profile_yaml
+    from attestd.protocol import limits
+
+    with path.open("rb") as file:
+        data = file.read(limits.MAX_PROFILE_DOCUMENT + 1)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise CommandFailed("profile-malformed", f"{path} is not UTF-8 text") from None
+    return parse_profile_yaml(text), text
+
+
+def _authorities(anchors: list[Path] | None, keys: list[Path] | None) -> "Authorities":
+    """Return who may sign. *Raises* `InspectionRefused` ("bundle-…", "key-…")."""
+    from attestd.cli.inspect_files import read, store_of
+    from attestd.inspection.authority import Authorities
+    from attestd.inspection.keyfile import read_keys
+    from attestd.protocol.limits import INSPECTED_DOCUMENT
+
+    found = tuple(one for path in keys or [] for one in read_keys(read(path, INSPECTED_DOCUMENT, code="key-size")))
+    return Authorities(found, store_of(anchors) if anchors else None)
+
+
+def _read(paths: list[Path], authorities: "Authorities", *, unsigned: bool, at: int) -> "list[Manifest]":
+    from attestd.cli.inspect_files import read
+    from attestd.protocol.limits import INSPECTED_DOCUMENT
+    from attestd.reference.manifest import Trust, read_manifest
+
+    trust = Trust.ANYBODY if unsigned else Trust.AUTHORITIES
+    return [
+        read_manifest(
+            read(path, INSPECTED_DOCUMENT, code="manifest-size"),
+            file=path.name,
+            authorities=authorities,
+            trust=trust,
+            at=at,
+        )
+        for path in paths
+    ]
+
+
+def _written(
+    manifests: "list[Manifest]",
+    support_logs: list[Path],
+    reading: Any,
+    base: "tuple[Profile, str] | None",
+    *,
+    name: str,
+    version: int,
+    replace: bool,
+) -> "tuple[str, Values, Draft]":
+    """Return the profile's text, the values in it, and what became of them."""
+    from attestd.cli.inspect_files import read
+    from attestd.protocol.limits import MAX_EVENT_LOG
+    from attestd.reference.manifest_profile import draft
+    from attestd.reference.manifest_values import values_of
+    from attestd.reference.manifest_yaml import new_text, next_text
+    from attestd_pki.names import parse_label
+
+    label = parse_label(name)
+    logs = {path.name: read(path, MAX_EVENT_LOG, code="eventlog-size") for path in support_logs}
+    if len(logs) < len(support_logs):
+        raise CommandFailed("support-log-twice", "two support logs have one name")
+    values = values_of(manifests, logs, reading)
+    if base is None:
+        made = draft(values, None)
+        return new_text(made, values, manifests, name=label, version=version or 1), values, made
+    profile, text = base
+    made = draft(values, profile, replaced=replace)
+    number = version or profile.version + 1
+    return next_text(text, profile, made, values, manifests, name=label, version=number), values, made
+
+
+def _write(output: Path, text: str, manifests: "list[Manifest]", values: "Values", made: "Draft") -> dict[str, Any]:
+    import hashlib
+
+    from attestd.appraisal.profile import parse_profile_yaml
+
+    profile = parse_profile_yaml(text)
+    try:
+        with output.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise CommandFailed("file-exists", f"{output} exists, and nothing is overwritten") from None
+    sources = [manifest.source for manifest in manifests]
+    return {
+        "profile": profile.name,
+        "version": profile.version,
+        "sha256": hashlib.sha256(profile.document).hexdigest(),
+        "file": str(output),
+        "judges": profile.requires_something,
+        "vouched": all(one.signer is not None for one in sources),
+        "manifests": [
+            {
+                "file": one.file,
+                "format": one.kind,
+                "id": one.identity,
+                "version": one.version,
+                "maker": one.maker,
+                "signer": one.signer,
+                "deviations": list(one.deviations),
+            }
+            for one in sources
+        ],
+        "support_logs": [{"file": log, "hash": digest, "manifest": file} for log, digest, file in values.logs],
+        "claims": {claim: len(rules) for claim, rules in values.claims.items()},
+        "pcrs": {str(index): len(digests) for index, digests in values.registers.items()},
+        "paths": len(values.files),
+        "notes": list(made.told),
+        "left_out": [{"manifest": one.file, "what": one.what, "why": one.why} for one in made.left_out],
+    }
+
+
+def _show(console: "Console", document: dict[str, Any]) -> None:
+    counts = f"{len(document['claims'])} claims, {len(document['pcrs'])} registers, {document['paths']} paths"
+    written = f"Wrote {document['file']}: {document['profile']} v{document['version']}, {counts}."
+    show_line(console, written, style="green")
+    for one in document["manifests"]:
+        who = f"signed by {one['signer']}" if one["signer"] else "NOBODY VOUCHES FOR IT"
+        style = "" if one["signer"] else "red"
+        show_line(console, f"  {one['file']}: {one['maker']}, {one['id']} {one['version']}: {who}", style=style)
+        for deviation in one["deviations"]:
+            show_line(console, f"    ! {deviation}", style="yellow")
+    for note in document["notes"]:
+        show_line(console, f"! {note}", style="yellow")
+    for one in document["left_out"][:_SHOWN]:
+        show_line(console, f"! left out: {one['what']}: {one['why']} ({one['manifest']})", style="yellow")
+    if len(document["left_out"]) > _SHOWN:
+        show_line(console, f"! left out: {len(document['left_out']) - _SHOWN} more (--json has all)", style="yellow")
+    if not document["judges"]:
+        show_line(
+            console,
+            "It requires nothing of the boot, so nothing passes it: put it onto a profile (--onto).",
+            style="red",
+        )
+    show_line(console, "Read it, then: attestd profile check, and attestd profile add.")
