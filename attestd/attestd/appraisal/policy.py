@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from attestd.appraisal.pattern import arguments_match, glob_matches
+from attestd.appraisal.revocation import revokes
 
 
 class Tier(IntEnum):
@@ -133,18 +134,25 @@ An `unknown-event` can be in any register; it is judged in those that are quoted
 ARGUMENT_CLAIMS: Final = frozenset({"kernel-command-line", "grub-command"})
 """Claims whose text is a line of arguments: a star of a pattern stays within one of them."""
 
+REVOCATION_CLAIMS: Final = frozenset({"secure-boot-dbx", "secure-boot-authority"})
+"""Claims of which a rule can say what has to be revoked at least: the database of what may not boot, and shim's level."""
+
 SUBJECTS: Final = frozenset({"registers", "runtime", "tpm"})
 """What else can have a tier: the reference values of registers, the runtime list, the TPM itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One accepted thing: exactly one of digest (with its algorithm), text and glob. `note` is for people."""
+    """One accepted thing: exactly one of digest (with its algorithm), text, glob and revokes. `note` is for people.
+
+    `revokes` are what has to be revoked at least: digests ("sha256:…") or generations ("shim,2"); more is accepted.
+    """
 
     digest: tuple[str, bytes] | None = None
     text: str | None = None
     glob: str | None = None
     note: str = ""
+    revokes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,28 +166,34 @@ class ClaimPolicy:
     _digests: frozenset[tuple[str, bytes]] = field(init=False, repr=False, compare=False)
     _texts: frozenset[str] = field(init=False, repr=False, compare=False)
     _globs: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    _revocations: tuple[tuple[str, ...], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Index the rules, so that a component is judged by two look-ups."""
         object.__setattr__(self, "_digests", frozenset(rule.digest for rule in self.accept if rule.digest is not None))
         object.__setattr__(self, "_texts", frozenset(rule.text for rule in self.accept if rule.text is not None))
         object.__setattr__(self, "_globs", tuple(rule.glob for rule in self.accept if rule.glob is not None))
+        object.__setattr__(self, "_revocations", tuple(rule.revokes for rule in self.accept if rule.revokes))
 
-    def accepts(self, bank: str, digest: bytes, *, value: str | None) -> bool:
-        """Return whether some rule accepts a component with this digest in this bank and this proven value."""
+    def accepts(self, bank: str, digest: bytes, *, value: str | None, data: bytes | None = None) -> bool:
+        """Return whether some rule accepts a component with this digest in this bank and this proven value or content."""
         if (bank, digest) in self._digests:
+            return True
+        if any(revokes(rule, value=value, data=data) for rule in self._revocations):
             return True
         return value is not None and (value in self._texts or any(self._fits(glob, value) for glob in self._globs))
 
-    def unmet(self, bank: str, measured: Iterable[tuple[bytes, str | None]]) -> int:
-        """Return how many rules none of the measured components (digest, proven value) meets."""
+    def unmet(self, bank: str, measured: Iterable[tuple[bytes, str | None, bytes | None]]) -> int:
+        """Return how many rules none of the measured components (digest, proven value, proven content) meets."""
         digests, values = set(), set()
-        for digest, value in measured:
+        open_rules = list(self._revocations)
+        for digest, value, data in measured:
             digests.add((bank, digest))
             values.add(value)
+            open_rules = [rule for rule in open_rules if not revokes(rule, value=value, data=data)]
         texts = [value for value in values if value is not None]
         globs = sum(1 for glob in self._globs if not any(self._fits(glob, text) for text in texts))
-        return len(self._digests - digests) + len(self._texts.difference(texts)) + globs
+        return len(self._digests - digests) + len(self._texts.difference(texts)) + globs + len(open_rules)
 
     def _fits(self, glob: str, text: str) -> bool:
         return arguments_match(glob, text) if self.claim in ARGUMENT_CLAIMS else glob_matches(glob, text)

@@ -13,6 +13,7 @@ from attestd.appraisal.policy import (
     CLAIMS,
     NEVER_IGNORED,
     NO_RUNTIME,
+    REVOCATION_CLAIMS,
     SUBJECTS,
     Check,
     ClaimPolicy,
@@ -25,6 +26,7 @@ from attestd.appraisal.policy import (
     Violations,
     canonical,
 )
+from attestd.appraisal.revocation import is_generation
 from attestd.protocol import limits
 
 _DIGEST_SIZES: Final = {"sha1": 20, "sha256": 32, "sha384": 48, "sha512": 64, "sm3_256": 32}
@@ -135,11 +137,13 @@ def _claim(name: str, node: Node) -> ClaimPolicy:
 
 
 def _rule(node: Node, path: str) -> Rule:
-    found = _mapping(node, path, required=(), optional=("digest", "text", "glob", "note"))
+    found = _mapping(node, path, required=(), optional=("digest", "text", "glob", "revokes", "note"))
     note = _text(found.get("note", ""), f"{path}.note", limits.MAX_TEXT)
-    kinds = [kind for kind in ("digest", "text", "glob") if kind in found]
+    kinds = [kind for kind in ("digest", "text", "glob", "revokes") if kind in found]
     if len(kinds) != 1:
-        raise ProfileError(path, "exactly one of digest, text and glob is expected")
+        raise ProfileError(path, "exactly one of digest, text, glob and revokes is expected")
+    if kinds == ["revokes"]:
+        return Rule(revokes=_revocations(found["revokes"], f"{path}.revokes"), note=note)
     if kinds == ["digest"]:
         return Rule(digest=_digest(found["digest"], f"{path}.digest"), note=note)
     if kinds == ["text"]:
@@ -147,9 +151,28 @@ def _rule(node: Node, path: str) -> Rule:
     return Rule(glob=_pattern(found["glob"], f"{path}.glob"), note=note)
 
 
-def _rule_order(rule: Rule) -> tuple[str, bytes, str, str, str]:
+def _revocations(node: Node, path: str) -> tuple[str, ...]:
+    """Return what has to be revoked at least: digests, or generations of components; not both, since no list has both."""
+    claim = path.split(".")[1]
+    if claim not in REVOCATION_CLAIMS:
+        raise ProfileError(path, f"only {' and '.join(sorted(REVOCATION_CLAIMS))} revoke")
+    found = set()
+    for index, item in enumerate(_list(node, path)):
+        where = f"{path}[{index}]"
+        if claim == "secure-boot-dbx":
+            found.add(_digest_text(_digest(item, where)))
+            continue
+        if not is_generation(text := _text(item, where, 100)):
+            raise ProfileError(where, "a component and its least generation are expected, such as shim,2")
+        found.add(text)
+    if not found:
+        raise ProfileError(path, "an empty list revokes nothing")
+    return tuple(sorted(found))
+
+
+def _rule_order(rule: Rule) -> tuple[str, bytes, str, str, tuple[str, ...], str]:
     name, digest = rule.digest or ("", b"")
-    return name, digest, rule.text or "", rule.glob or "", rule.note
+    return name, digest, rule.text or "", rule.glob or "", rule.revokes, rule.note
 
 
 def _registers(node: Node) -> tuple[RegisterPolicy, ...]:
@@ -317,6 +340,8 @@ def _rule_node(rule: Rule) -> Node:
         node["text"] = rule.text
     if rule.glob is not None:
         node["glob"] = rule.glob
+    if rule.revokes:
+        node["revokes"] = list(rule.revokes)
     if rule.note:
         node["note"] = rule.note
     return node

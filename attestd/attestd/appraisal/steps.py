@@ -250,7 +250,7 @@ def _judge_claim(
     for component in components:
         if policy.check is Check.ABSENT:
             yield _refused(Reason.CLAIM_UNEXPECTED, component, "nothing of this kind", tier)
-        elif not policy.accepts(case.bank, component.digest, value=component.value):
+        elif not policy.accepts(case.bank, component.digest, value=component.value, data=component.data):
             yield _refused(Reason.CLAIM_MISMATCH, component, "one that the profile accepts", tier)
     yield from _missing(case, policy, components, tier)
     yield from _unquoted(case, claim, tier)
@@ -261,7 +261,7 @@ def _missing(case: BootCase, policy: ClaimPolicy, components: list[Component], t
     if policy.check is Check.REQUIRED and not components:
         absent = 1
     elif policy.complete and components:
-        absent = policy.unmet(case.bank, ((item.digest, item.value) for item in components))
+        absent = policy.unmet(case.bank, ((item.digest, item.value, item.data) for item in components))
     if absent:
         actual = "not measured" if not components else f"{absent} of {len(policy.accept)} not measured"
         yield FindingDetail(

@@ -89,13 +89,14 @@ _COMMAND_LINES: Final = (b"kernel_cmdline: ", b"grub_kernel_cmdline ")
 class Reading(NamedTuple):
     """What one event says: its claim, its proven value if any, and a label that is not yet escaped.
 
-    `more` are further (claim, proven value) of an event that holds several things.
+    `more` are further (claim, proven value) of an event that holds several things. `data` is proven content without a text.
     """
 
     claim: str
     value: str | None
     label: str
     more: tuple[tuple[str, str], ...] = ()
+    data: bytes | None = None
 
 
 class Place(NamedTuple):
@@ -303,11 +304,12 @@ def _secure_boot_variable(variable: UefiVariable) -> Reading | None:
         on = variable.data == b"\x01"
         return Reading("secure-boot", "enabled" if on else "disabled", f"SecureBoot {'on' if on else 'off'}")
     if name in _DATABASES:
-        # The list of what may not boot has hundreds of digests and no names: it is judged by its own digest alone.
+        # The list of what may not boot has hundreds of digests and no names: it is judged by its own, or by some of them.
         value = _signatures(variable.data) if variable.name != "dbx" else None
         if variable.name in ("dbt", "dbr"):
             value = f"{variable.name}\n{value}"
-        return Reading(_DATABASES[name], value, f"{variable.name} of {len(variable.data)} bytes")
+        data = variable.data if value is None else None
+        return Reading(_DATABASES[name], value, f"{variable.name} of {len(variable.data)} bytes", data=data)
     if variable.guid == _GLOBAL and variable.name in _MODES:
         value = f"{variable.name}={variable.data.hex()}"
         return Reading("secure-boot-mode", value, value)

@@ -46,6 +46,7 @@ class Examined(NamedTuple):
     label: str
     altered: bool
     more: tuple[tuple[str, str, str], ...] = ()
+    data: bytes | None = None
 
 
 def components(events: Iterable[Event], bank: str, *, registers: frozenset[int]) -> Iterator[tuple[Component, bool]]:
@@ -69,7 +70,7 @@ def components(events: Iterable[Event], bank: str, *, registers: frozenset[int])
         found = run(pcr, kind, digest, data, bank, place)
         if pcr in places:
             places[pcr] = _next_place(place, found)
-        yield Component(found.claim, pcr, number, digest, found.value, found.label), found.altered
+        yield Component(found.claim, pcr, number, digest, found.value, found.label, found.data), found.altered
         for claim, value, label in found.more:
             yield Component(claim, pcr, number, digest, value, label), False
 
@@ -86,9 +87,9 @@ def _next_place(place: Place, found: Examined) -> Place:
 def _examine(pcr: int, kind: int, digest: bytes, data: bytes, bank: str, place: Place) -> Examined:
     event = Event(0, pcr, kind, ((bank, digest),), data)
     proof = None if _is_about_something_else(event) else measured(event, bank)
-    claim, value, label, parts = read_event(Seen(event, proof, place))
+    claim, value, label, parts, content = read_event(Seen(event, proof, place))
     more = tuple((name, text, printable(text[:_SHOWN])) for name, text in parts)
-    return Examined(claim, value, printable(label[:_SHOWN]), proof is None and _must_hash(event), more)
+    return Examined(claim, value, printable(label[:_SHOWN]), proof is None and _must_hash(event), more, content)
 
 
 _remembered = lru_cache(maxsize=EVENT_MEMO_ENTRIES)(_examine)

@@ -53,7 +53,8 @@ class Component(NamedTuple):
 
     `digest` is what was extended, in the quoted bank. `value` is decoded text (or hex of binary data), and is present ONLY
     where the event's data is proved to hash to `digest`. `label` is for people and decides nothing: the log's author
-    chose it, control characters are escaped.
+    chose it, control characters are escaped. `data` is proven content that is too large for a text (the list of what may not
+    boot), else None.
     """
 
     claim: str
@@ -62,6 +63,7 @@ class Component(NamedTuple):
     digest: bytes
     value: str | None
     label: str
+    data: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

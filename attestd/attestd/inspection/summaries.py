@@ -48,6 +48,7 @@ _LISTS: Final = frozenset({"MokList", "MokListX", "MokListRT", "MokListXRT", "Mo
 _SWITCHES: Final = frozenset({"SecureBoot", "SetupMode", "AuditMode", "DeployedMode", "VendorKeys", "MokSBState"})
 _SECTION = re.compile(r"\.[a-z]{3,7}")
 """A section of a unified kernel image, as systemd's stub names it before it extends its content."""
+_LEVEL_DAY = re.compile(rb"sbat,[0-9]+,([0-9]{4})([0-9]{2})([0-9]{2})")
 _STATES: Final = {b"\x01": "on", b"\x00": "off", b"": "not set"}
 _LOAD_OPTIONS: Final = ("Boot0", "Boot1", "Boot2", "BootOrder", "Driver", "SysPrep", "PlatformRecovery")
 _NO_ACTIONS: Final = (
@@ -147,13 +148,19 @@ def database_text(data: bytes) -> str:
 def _authority(event: Event) -> str:
     variable = parse_variable(event.data)
     if variable.name == "SbatLevel":
-        return f"SBAT level: {_value(variable)}"
+        return f"SBAT level{_level_day(variable.data)}: {_value(variable)}"
     if variable.name in _SWITCHES:
         return _variable(event)
     if len(variable.data) < _SMALLEST_CERTIFICATE:
         return f"{variable.name} = {_value(variable)}"
     entry: SignatureEntry = parse_authority(variable.data)
     return f"let an image start: {certificate_name(entry.data)} in {variable.name}"
+
+
+def _level_day(data: bytes) -> str:
+    """Return the day that shim's level says it is of, or nothing."""
+    found = _LEVEL_DAY.match(data)
+    return f" of {b'-'.join(found.groups()).decode()}" if found else ""
 
 
 def _gpt(event: Event) -> str:
