@@ -35,6 +35,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
         "moves": parts.lifecycle_moves,
         "agent": parts.agent_diagram,
     },
+    "authoring.md": {"standings": parts.profile_standings, "untold": parts.untold},
     "threat-model.md": {"attacks": parts.attacks},
     "operations.md": {"configuration": parts.configuration},
 }

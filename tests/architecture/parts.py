@@ -12,7 +12,9 @@ from pydantic_core import PydanticUndefined
 from architecture import attack_list
 from architecture.markdown import fenced, table
 from attestd import config
+from attestd.changes import profiles
 from attestd.lifecycle.table import MEANINGS, MOVES
+from attestd.services import kept
 from attestd_agent import machine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,6 +94,24 @@ def lifecycle_moves() -> str:
 def agent_diagram() -> str:
     """Return the agent's own table of moves as a Mermaid diagram."""
     return fenced("mermaid", machine.diagram())
+
+
+# --- docs/authoring.md -------------------------------------------------------------------------------------------------
+
+
+def profile_standings() -> str:
+    """Return where a version of a profile can stand, and what each kind of signed change makes of it."""
+    kinds = list(dict.fromkeys(kind for _, kind in profiles.MOVES))
+    rows: list[tuple[str, ...]] = []
+    for standing, meaning in profiles.MEANINGS.items():
+        cells = (profiles.MOVES.get((standing, kind)) for kind in kinds)
+        rows.append((f"`{standing.value}`", meaning, *(cell.value if cell else "" for cell in cells)))
+    return table(("version", "what it is", *(f"`{kind}`" for kind in kinds)), rows)
+
+
+def untold() -> str:
+    """Return why nothing can be told of a device when its kept proof is looked at again."""
+    return table(("cause", "means"), [(f"`{cause}`", text) for cause, text in kept.UNTOLD.items()])
 
 
 # --- docs/threat-model.md ----------------------------------------------------------------------------------------------
