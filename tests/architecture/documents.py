@@ -35,7 +35,11 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
         "moves": parts.lifecycle_moves,
         "agent": parts.agent_diagram,
     },
-    "authoring.md": {"standings": parts.profile_standings, "untold": parts.untold},
+    "authoring.md": {
+        "untold": parts.untold,
+        "life": parts.profile_diagram,
+        "standings": parts.profile_standings,
+    },
     "threat-model.md": {"attacks": parts.attacks},
     "operations.md": {"configuration": parts.configuration},
 }

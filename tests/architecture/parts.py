@@ -99,6 +99,12 @@ def agent_diagram() -> str:
 # --- docs/authoring.md -------------------------------------------------------------------------------------------------
 
 
+def profile_diagram() -> str:
+    """Return the moves of a profile's versions as a Mermaid diagram."""
+    arrows = [f"    {before.value} --> {then.value}: {kind}" for (before, kind), then in profiles.MOVES.items()]
+    return fenced("mermaid", "\n".join(("stateDiagram-v2", "    [*] --> draft", *arrows)))
+
+
 def profile_standings() -> str:
     """Return where a version of a profile can stand, and what each kind of signed change makes of it."""
     kinds = list(dict.fromkeys(kind for _, kind in profiles.MOVES))
