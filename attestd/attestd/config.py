@@ -148,7 +148,7 @@ def load(directory: Path | None = None) -> Configuration:
         raise UnsafeConfiguration(
             "config-missing", f"there is no {file}: run `attestd init --directory {place}`"
         ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: TOML, UTF-8, and integers of more digits than Python reads
         raise UnsafeConfiguration("config-malformed", f"{file}: {error}") from None
     if environment.database:
         document["database"] = environment.database

@@ -18,18 +18,21 @@ from zlib import crc32
 import cert_forge
 from attestd.appraisal.document import ProfileError
 from attestd.appraisal.profile import parse_profile_yaml
+from attestd.evidence.types import Component
 from attestd.reference.allowlist import onto
 from attestd.reference.archive import ar_members, initramfs_members, tar_members
 from attestd.reference.authenticode import image_digest
 from attestd.reference.authority import authority, signatures, signed_digest
 from attestd.reference.debian import package_members
 from attestd.reference.disk import root_partition
+from attestd.reference.draft import next_version
 from attestd.reference.ext4 import image_members
 from attestd.reference.files import ArtefactRefused, Member, PlaceFiles, Readable, Wish, collect, combine
 from attestd.reference.gpt import partition_table
 from attestd.reference.keyfiles import signature_database
 from attestd.reference.pe import parse_image
 from attestd.reference.places import kind_of
+from attestd.reference.predict import Foreseen, Prediction
 from attestd.reference.streams import Source, inflated
 from attestd.reference.uki import is_unified, unified_kernel
 from attestd_agent.lab.authenticode import pe_image
@@ -275,7 +278,14 @@ def _edited(data: bytes) -> None:
     """What is written into a profile of somebody's is a profile again, and a later one."""
     text = data.decode("utf-8", "surrogateescape")
     place = PlaceFiles("it", "archive", digests={b"/bin/a b": (("sha256", bytes(32)),)})
-    _later(text, onto(text, combine((place,))))
+    each(lambda: _later(text, onto(text, combine((place,)))), own=(ArtefactRefused, ProfileError))
+    _later(text, next_version(text, _foretold()).text)
+
+
+def _foretold() -> Prediction:
+    """Return two claims of a boot to come."""
+    made = [Component(claim, 4, 7, bytes(32), "a value", "a label") for claim in ("loader", "kernel-command-line")]
+    return Prediction("sha256", None, tuple(Foreseen(one, "a file", True) for one in made), (), (), frozenset())
 
 
 def _later(old: str, new: str) -> None:
@@ -295,7 +305,7 @@ TARGETS: Final = {
     ),
     "spcdata": Target(lambda data: signed_digest(data), _OWN, lambda: [signed_data()], (signed_digest,), form="der"),
     "gpt": Target(_disk, _OWN, _disks, (partition_table, root_partition), form="disk"),
-    "profileedit": Target(_edited, (ArtefactRefused, ProfileError), yamls, (onto,)),
+    "profileedit": Target(_edited, (ArtefactRefused, ProfileError), yamls, (onto, next_version)),
     "keyfiles": Target(_keys, _OWN, _key_files, (signature_database,), ("uefi/**/*", "cert/ek/*"), "der"),
     "package": Target(
         lambda data: _files(lambda place: package_members(io.BytesIO(data), place)), _OWN, _packages, (package_members,)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from attestd.inspection.cborread import plain_json
 from attestd.inspection.refused import InspectionRefused
+from attestd.protocol.limits import INSPECTED_PATH
 
 _HASHES: Final = {1: ("sha256", 32), 7: ("sha384", 48), 8: ("sha512", 64), 10: ("sha3-256", 32)}
 """Named Information Hash Algorithm Registry (RFC 6920), which RFC 9393, 2.9.1 refers to."""
@@ -125,7 +126,10 @@ def _joined(path: str, item: dict[Any, Any]) -> str:
     own = "/".join(part.rstrip("/") for key in (25, 23) if isinstance(part := item.get(key), str) and part)
     above = own if own and (own.startswith("/") or not path) else f"{path}/{own}" if own else path
     name = item.get(24, "")
-    return f"{above.rstrip('/')}/{name}" if above else str(name)
+    whole = f"{above.rstrip('/')}/{name}" if above else str(name)
+    if len(whole) > INSPECTED_PATH:
+        raise _malformed("a path that is longer than any file's")
+    return whole
 
 
 def _hashes(value: object) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Final
 from attestd.inspection.refused import InspectionRefused
 from attestd.inspection.swid import CoswidReport, File
 from attestd.inspection.xmlread import Element
+from attestd.protocol.limits import INSPECTED_PATH
 
 _HASHES: Final = {32: "sha256", 48: "sha384", 64: "sha512"}
 _NAMED: Final = {"sha1": 20, "sha256": 32, "sha384": 48, "sha512": 64}
@@ -61,7 +62,10 @@ def _joined(path: str, element: Element) -> str:
     name = element.attribute("name") or ""
     own = "/".join(part.rstrip("/") for part in (element.attribute("root"), element.attribute("location")) if part)
     above = own if own and (own.startswith("/") or not path) else f"{path}/{own}".rstrip("/") if own else path
-    return f"{above.rstrip('/')}/{name}" if above else name
+    whole = f"{above.rstrip('/')}/{name}" if above else name
+    if len(whole) > INSPECTED_PATH:
+        raise InspectionRefused("rim-malformed", "a path that is longer than any file's")
+    return whole
 
 
 def _file(element: Element, path: str, kind: str) -> File:

@@ -143,6 +143,8 @@ INSPECTED_NESTING: Final = 32
 """Containers inside containers of a manifest: CoRIM nests tagged documents, SWID directories; real ones need under 16."""
 INSPECTED_ITEMS: Final = 100_000
 """Items of one manifest, whatever their kind; a reference manifest of a server lists under 2,000 files."""
+INSPECTED_PATH: Final = KIB
+"""Characters of a path in a manifest: each file repeats its directories, which a document names once; real ones have under 300."""
 INSPECTED_NAMESPACES: Final = 64
 """XML namespaces in scope at one element: each element that declares one copies them all; manifests have under 10."""
 
