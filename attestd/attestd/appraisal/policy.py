@@ -81,6 +81,7 @@ CLAIMS: Final[Mapping[str, str]] = MappingProxyType(
         "windows-policy": "a revocation list or code integrity policy of Windows, its early-launch anti-malware",
         "windows-authority": "a key that vouched for what Windows loaded",
         "windows-state": "a counter or step of Windows' start, which differs from boot to boot",
+        "dynamic-launch": "what a processor measured that was started anew (Intel TXT, AMD SKINIT), and what it started",
         "management": "an event of the platform's management or of its maker (PCR 6)",
         "unknown-event": "an event that this verifier does not understand",
     }
@@ -98,6 +99,7 @@ NEVER_IGNORED: Final = frozenset(
         "windows-setting",
         "windows-module",
         "windows-policy",
+        "dynamic-launch",
         "loader",
         "application",
         "unknown-event",
@@ -115,7 +117,7 @@ CLAIM_REGISTERS: Final[Mapping[str, tuple[int, ...]]] = MappingProxyType(
         "kernel-command-line": (8, 9, 11, 12),
         "kernel": (9, 11),
         "initrd": (9, 11),
-        "boot-file": (9,),
+        "boot-file": (9, 14),
         "mok": (14,),
         "uki-section": (11,),
         "system-extension": (12, 13),
@@ -124,6 +126,7 @@ CLAIM_REGISTERS: Final[Mapping[str, tuple[int, ...]]] = MappingProxyType(
         "windows-module": (12, 13),
         "windows-policy": (12, 13),
         "windows-authority": (14,),
+        "dynamic-launch": (17, 18),
     }
 )
 """The registers behind those of the firmware, which are always quoted, in which a claim can be made (docs/appraisal.md).

@@ -25,9 +25,11 @@ from attestd.tpm.eventdata import (
     parse_separator,
     parse_text,
     parse_variable,
+    parse_variables,
 )
 from attestd.tpm.eventlog import Event
 from attestd.tpm.eventtypes import EventType as T
+from attestd.tpm.eventtypes import TxtEventType
 from attestd.tpm.measured import Measured
 from attestd.tpm.signaturelist import parse_signature_lists
 
@@ -56,6 +58,14 @@ _DATABASES: Final = {
     (_SECURITY, "dbt"): "secure-boot-db",
     (_SECURITY, "dbr"): "secure-boot-db",
 }
+_SECURITY_VARIABLES: Final = frozenset(
+    {
+        T.EFI_VARIABLE_DRIVER_CONFIG,
+        T.EFI_VARIABLE_AUTHORITY,
+        T.EFI_SPDM_DEVICE_POLICY,
+        T.EFI_SPDM_DEVICE_AUTHORITY,
+    }
+)
 _MODES: Final = frozenset({"SetupMode", "AuditMode", "DeployedMode"})
 _FIRMWARE: Final = frozenset(
     {
@@ -77,6 +87,7 @@ _PLATFORM: Final = _FIRMWARE | {T.EFI_HANDOFF_TABLES2, T.TABLE_OF_DEVICES, T.EVE
 _OPTION_ROM: Final = (
     IMAGES | _PLATFORM | {T.EFI_VARIABLE_DRIVER_CONFIG, T.EFI_SPDM_FIRMWARE_BLOB, T.EFI_SPDM_FIRMWARE_CONFIG}
 )
+_TXT: Final = frozenset(int(kind) for kind in TxtEventType)
 _LONGEST_VERSION: Final = 256
 """Bytes of a version that is text and could not be code as well."""
 _LOADED_OPTIONS: Final = b"LOADED_IMAGE::LoadOptions"
@@ -153,7 +164,7 @@ def _firmware_code(seen: Seen) -> Reading | None:
     if seen.type == T.S_CRTM_VERSION and seen.whole is not None and len(seen.whole) <= _LONGEST_VERSION:
         text = parse_crtm_version(seen.whole) or "(empty)"
         return Reading("firmware-version", text, text)
-    if seen.type in _FIRMWARE or seen.type == T.S_CRTM_VERSION:
+    if seen.type in _PLATFORM or seen.type in (T.S_CRTM_VERSION, T.EFI_SPDM_FIRMWARE_BLOB) or seen.type in _TXT:
         return Reading("firmware", _hexadecimal(seen.whole), firmware_label(seen.event))
     return None
 
@@ -170,9 +181,18 @@ def _platform_config(seen: Seen) -> Reading | None:
 
 
 def _boot_variable(seen: Seen) -> Reading | None:
+    if seen.whole is not None:
+        try:
+            first, *others = (_boot_text(variable) for variable in parse_variables(seen.whole))
+        except (Malformed, ValueError):
+            pass  # not one variable after the other; an empty event has none
+        else:
+            return Reading(first.claim, first.value, first.label, tuple((one.claim, one.value or "") for one in others))
     variable = _variable(seen)
-    if variable is None:
-        return None
+    return None if variable is None else _boot_text(variable)
+
+
+def _boot_text(variable: UefiVariable) -> Reading:
     # Where only the value is vouched for, the name is a claim; nothing in this register is code, so it decides nothing more.
     if variable.name == "BootOrder":
         data = variable.data
@@ -235,11 +255,11 @@ def _adapter_config(seen: Seen) -> Reading | None:
 
 
 def _boot_manager(seen: Seen) -> Reading | None:
-    """PCR 4: what firmware says it boots, and every image that was started."""
+    """PCR 4: what firmware says it boots, and every image that was started; a BIOS' first blocks of the disk are one."""
     action = _action(seen)
     if action is not None:
         return action
-    if seen.type not in IMAGES:
+    if seen.type not in IMAGES and seen.type != T.IPL:
         return None
     # The first image behind the separator is the operating system's; firmware's own applications come before it.
     first = seen.place.separated and not seen.place.loader_seen
@@ -270,6 +290,8 @@ def _boot_configuration(seen: Seen) -> Reading | None:
         return _boot_variable(seen)
     if seen.type in (T.EVENT_TAG, T.IPL):
         return Reading("boot-file", _hexadecimal(seen.whole), text_label(seen.event))
+    if seen.type == T.IPL_PARTITION_DATA and seen.whole is not None:
+        return Reading("gpt", _hexadecimal(seen.whole), "partition table of a disk that a BIOS boots")
     return _action(seen)
 
 
@@ -280,9 +302,12 @@ def _management(seen: Seen) -> Reading | None:
 
 def _secure_boot(seen: Seen) -> Reading | None:
     """PCR 7: the policy of Secure Boot, and who vouched for what was started."""
-    variable = _variable(seen) if seen.type in (T.EFI_VARIABLE_DRIVER_CONFIG, T.EFI_VARIABLE_AUTHORITY) else None
+    variable = _variable(seen) if seen.type in _SECURITY_VARIABLES else None
     if variable is not None and seen.type == T.EFI_VARIABLE_DRIVER_CONFIG:
         return _secure_boot_variable(variable)
+    if variable is not None and seen.type == T.EFI_SPDM_DEVICE_POLICY:
+        text = f"{variable.name}\n{_signatures(variable.data)}"
+        return Reading("secure-boot-db", text, f"{variable.name}: what devices are accepted by")
     if variable is not None:
         if variable.name in ("SbatLevel", "MokListTrusted"):
             content = variable.data.rstrip(b"\0").decode("ascii", "backslashreplace")
@@ -405,8 +430,16 @@ def _system_extensions(seen: Seen) -> Reading | None:
 
 
 def _machine_owner_keys(seen: Seen) -> Reading | None:
-    """PCR 14: shim's lists and states, each a digest of a variable's content; the keys behind what Windows loaded."""
-    return Reading("mok", None, text_label(seen.event)) if seen.type == T.IPL else _of_windows(seen)
+    """PCR 14: shim's lists and states, each a digest of a variable's content; the keys behind what Windows loaded; EVE's files."""
+    if seen.type == T.IPL:
+        return Reading("mok", None, text_label(seen.event))
+    action = _action(seen)
+    return action._replace(claim="boot-file") if action is not None else _of_windows(seen)
+
+
+def _dynamic_launch(seen: Seen) -> Reading:
+    """PCR 17 to 22: what a processor measures that is started anew (TXT, SKINIT), and what it started."""
+    return Reading("dynamic-launch", _hexadecimal(seen.whole), type_label(seen.event))
 
 
 _READERS: Final[dict[int, Callable[[Seen], Reading | None]]] = {
@@ -424,6 +457,7 @@ _READERS: Final[dict[int, Callable[[Seen], Reading | None]]] = {
     12: _kernel_parameters,
     13: _system_extensions,
     14: _machine_owner_keys,
+    **dict.fromkeys(range(17, 23), _dynamic_launch),
 }
 
 

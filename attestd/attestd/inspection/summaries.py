@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from attestd.evidence.claims import Place, Seen, read_event
-from attestd.evidence.labels import IMAGES, firmware_label, image_label, text_label
+from attestd.evidence.labels import IMAGES, firmware_label, image_label, named_label, tables_label, text_label
 from attestd.inspection.windows import tagged_text, trust_point_text
 from attestd.tpm.errors import Malformed
 from attestd.tpm.eventdata import (
@@ -21,6 +21,7 @@ from attestd.tpm.eventdata import (
     parse_separator,
     parse_text,
     parse_variable,
+    parse_variables,
 )
 from attestd.tpm.eventlog import INFORMATIONAL_PCR, Event
 from attestd.tpm.eventtypes import EventType as T
@@ -48,6 +49,10 @@ _LISTS: Final = frozenset({"MokList", "MokListX", "MokListRT", "MokListXRT", "Mo
 _SWITCHES: Final = frozenset({"SecureBoot", "SetupMode", "AuditMode", "DeployedMode", "VendorKeys", "MokSBState"})
 _SECTION = re.compile(r"\.[a-z]{3,7}")
 """A section of a unified kernel image, as systemd's stub names it before it extends its content."""
+_GCE: Final = b"GCE NonHostInfo\0"
+_GCE_MEMORY: Final = {0: "nothing", 1: "AMD SEV", 2: "AMD SEV-ES", 3: "Intel TDX", 4: "AMD SEV-SNP"}
+_BITLOCKER: Final = 11
+_WORD: Final = 4
 _LEVEL_DAY = re.compile(rb"sbat,[0-9]+,([0-9]{4})([0-9]{2})([0-9]{2})")
 _STATES: Final = {b"\x01": "on", b"\x00": "off", b"": "not set"}
 _LOAD_OPTIONS: Final = ("Boot0", "Boot1", "Boot2", "BootOrder", "Driver", "SysPrep", "PlatformRecovery")
@@ -86,7 +91,26 @@ def _unknown(event: Event) -> str:
     data = event.data.rstrip(b"\0")
     if data.isascii() and data.decode("ascii").isprintable() and data:
         return data.decode("ascii")
-    return f"{len(event.data)} bytes {_excerpt(event.data)}"
+    named = named_label(event.data)
+    return f"{named} {_excerpt(event.data)}" if named else f"{len(event.data)} bytes {_excerpt(event.data)}"
+
+
+def _tables(event: Event) -> str:
+    return tables_label(event.data)
+
+
+def _non_host(event: Event) -> str:
+    """Read what platforms say of parts that the processor does not run; Google's clouds say how the memory is kept."""
+    if event.data.startswith(_GCE) and len(event.data) > len(_GCE):
+        return f"Google's platform, memory kept by {_GCE_MEMORY.get(event.data[len(_GCE)], 'another technology')}"
+    return _unknown(event)
+
+
+def _compact_hash(event: Event) -> str:
+    if event.pcr == _BITLOCKER and len(event.data) == _WORD:
+        return f"Windows: BitLocker access control {event.data.hex()}"
+    label = text_label(event)
+    return label if not label.startswith("EV_") else _unknown(event)
 
 
 def _no_action(event: Event) -> str:
@@ -106,9 +130,15 @@ def _separator(event: Event) -> str:
 
 
 def _variable(event: Event) -> str:
-    variable = parse_variable(event.data)
+    try:
+        variable = parse_variable(event.data)
+    except Malformed:
+        found = [one.name for one in parse_variables(event.data)]
+        return f"{len(found)} variables: {', '.join(found[:_SHOWN_NAMES])}"
     name = variable.name
     if name in _DATABASES or (name in _LISTS and event.type != T.EFI_VARIABLE_AUTHORITY):
+        return f"{name}: {database_text(variable.data)}"
+    if event.type == T.EFI_SPDM_DEVICE_POLICY:
         return f"{name}: {database_text(variable.data)}"
     if name in _SWITCHES and len(variable.data) <= 1:
         return f"{name} is {_STATES.get(variable.data, 'off')}"
@@ -208,6 +238,12 @@ _SUMMARIES: Final[dict[int, Callable[[Event], str]]] = {
     T.EFI_GPT_EVENT2: _gpt,
     T.IPL: _ipl,
     T.EVENT_TAG: _tagged,
-    T.COMPACT_HASH: text_label,
+    T.COMPACT_HASH: _compact_hash,
+    T.EFI_HANDOFF_TABLES: _tables,
+    T.EFI_HANDOFF_TABLES2: _tables,
+    T.TABLE_OF_DEVICES: _tables,
+    T.NONHOST_INFO: _non_host,
+    T.EFI_SPDM_DEVICE_POLICY: _variable,
+    T.EFI_SPDM_DEVICE_AUTHORITY: _authority,
     **dict.fromkeys(IMAGES, image_label),
 }

@@ -18,6 +18,8 @@ from attestd.tpm.errors import Malformed
 _VARIABLE: Final = Struct("<16sQQ")
 _IMAGE: Final = Struct("<QQQQ")
 _BLOB: Final = Struct("<QQ")
+_TABLE: Final = Struct("<16sQ")
+_COUNT: Final = Struct("<Q")
 _GPT_HEADER: Final = Struct("<8sIII4xQQQQ16sQIII")
 _GPT_ENTRY: Final = Struct("<16s16sQQQ72s")
 _MAX_ENTRY: Final = 4096
@@ -116,6 +118,42 @@ def parse_variable(data: bytes) -> UefiVariable:
         raise Malformed("eventdata-size", f"a variable with {units} units of name and {size} bytes of value")
     name = _utf16(data[_VARIABLE.size : start])
     return UefiVariable(str(UUID(bytes_le=guid)), name, data[start : start + size], slack)
+
+
+def parse_variables(data: bytes) -> tuple[UefiVariable, ...]:
+    """Read UEFI_VARIABLE_DATA structures that fill the data one after the other: older firmware measures its boot entries so.
+
+    *Raises* `Malformed`: as `parse_variable`, or more than `MAX_PARTITIONS` of them.
+    """
+    found: list[UefiVariable] = []
+    position = 0
+    while position < len(data):
+        try:
+            _, units, size = _VARIABLE.unpack_from(data, position)
+        except error:
+            raise Malformed("structure-truncated", "a variable ends early", where=position) from None
+        end = position + _VARIABLE.size + 2 * units + size
+        if len(found) >= MAX_PARTITIONS:
+            raise Malformed("eventdata-count", f"more than {MAX_PARTITIONS} variables", where=position)
+        found.append(parse_variable(data[position:end]))
+        position = end
+    return tuple(found)
+
+
+def parse_handoff_tables(data: bytes) -> tuple[str, tuple[str, ...]]:
+    """Read UEFI_HANDOFF_TABLE_POINTERS, with or without a description: the description, and the tables' GUIDs (10.2.7).
+
+    *Raises* `Malformed`.
+    """
+    description = ""
+    if len(data) % _TABLE.size != _COUNT.size and data:
+        description = parse_text(data[1 : 1 + data[0]])
+        data = data[1 + data[0] :]
+    count = int.from_bytes(data[: _COUNT.size], "little")
+    if count > MAX_PARTITIONS or len(data) != _COUNT.size + count * _TABLE.size:
+        raise Malformed("eventdata-size", f"{count} tables in {len(data)} bytes")
+    tables = (_TABLE.unpack_from(data, _COUNT.size + index * _TABLE.size)[0] for index in range(count))
+    return description, tuple(str(UUID(bytes_le=guid)) for guid in tables)
 
 
 def parse_image_load(data: bytes) -> ImageLoad:

@@ -51,7 +51,40 @@ class EventType(IntEnum):
     EFI_SPDM_DEVICE_AUTHORITY = 0x800000E4
 
 
-_NAMES = {int(member): f"EV_{member.name}" for member in EventType}
+class TxtEventType(IntEnum):
+    """Types of Intel TXT's own log (Software Development Guide, appendix F), and tboot's; the numbers have no name elsewhere."""
+
+    PCRMAPPING = 0x401
+    HASH_START = 0x402
+    COMBINED_HASH = 0x403
+    MLE_HASH = 0x404
+    BIOSAC_REG_DATA = 0x40A
+    CPU_SCRTM_STAT = 0x40B
+    LCP_CONTROL_HASH = 0x40C
+    ELEMENTS_HASH = 0x40D
+    STM_HASH = 0x40E
+    OSSINITDATA_CAP_HASH = 0x40F
+    SINIT_PUBKEY_HASH = 0x410
+    LCP_HASH = 0x411
+    LCP_DETAILS_HASH = 0x412
+    LCP_AUTHORITIES_HASH = 0x413
+    NV_INFO_HASH = 0x414
+    COLD_BOOT_BIOS_HASH = 0x415
+    KM_HASH = 0x416
+    BPM_HASH = 0x417
+    KM_INFO_HASH = 0x418
+    BPM_INFO_HASH = 0x419
+    BOOT_POL_HASH = 0x41A
+    RANDOM = 0x4FE
+    CAP_VALUE = 0x4FF
+    TBOOT_MODULE = 0x501
+    SLAUNCH = 0x502
+    SLAUNCH_START = 0x503
+    SLAUNCH_END = 0x504
+
+
+_NAMES = {int(member): f"TXT_{member.name}" for member in TxtEventType}
+_NAMES |= {int(member): f"EV_{member.name}" for member in EventType}
 
 
 def event_type_name(number: int) -> str:

@@ -123,7 +123,7 @@ def test_the_addresses_of_an_image_do_not_matter():
         (13, T.IPL, "system-extension"),
         (14, T.IPL, "mok"),
         (0, T.IPL, "unknown-event"),
-        (4, T.IPL, "unknown-event"),
+        (4, T.IPL, "application"),
         (7, T.EVENT_TAG, "unknown-event"),
         (8, T.EVENT_TAG, "unknown-event"),
         (11, T.EVENT_TAG, "unknown-event"),
@@ -257,6 +257,34 @@ def test_an_event_is_examined_again_where_its_place_differs():
 
 
 KINDS = st.sampled_from([int(kind) for kind in T]) | st.integers(0, 2**32 - 1)
+
+
+def test_boot_entries_that_are_measured_together_are_each_a_component():
+    option = pack("<IH", 1, 4) + utf16("Linux\0") + bytes((0x7F, 0xFF, 4, 0))
+    data = variable("BootOrder", b"\x13\0\x09\0") + variable("Boot0013", option) + variable("Boot0009", option)
+    found = [c for c in late(event(1, T.EFI_VARIABLE_BOOT, data)) if c.pcr == 1]
+    assert [(c.claim, c.value) for c in found[:1]] == [("boot-order", "0013,0009")]
+    assert [c.claim for c in found[1:]] == ["boot-entry", "boot-entry"]
+
+
+@pytest.mark.parametrize("index", [17, 18, 22])
+def test_what_a_dynamic_launch_measures_is_a_claim_of_its_own(index):
+    log = make_log([*honest_boot(), event(index, 0x404, b"", content=b"a launch environment")])
+    found = facts(log, pcrs={**quoted(log), index: replay(log, "sha256").pcrs[index]})
+    (component,) = [c for c in found.components if c.pcr == index]
+    assert (component.claim, component.value, component.label) == (
+        "dynamic-launch",
+        None,
+        f"TXT_MLE_HASH in PCR {index}",
+    )
+
+
+def test_what_devices_are_accepted_by_is_policy():
+    data = variable("devdb", b"", guid=SECURITY)
+    (component,) = [c for c in late(event(7, T.EFI_SPDM_DEVICE_POLICY, data)) if c.pcr == 7]
+    assert (component.claim, component.value) == ("secure-boot-db", "devdb\n(empty)")
+
+
 DATA = st.binary(max_size=200) | st.builds(
     lambda name, value: variable(name, value, guid=SECURITY),
     st.sampled_from(["db", "SbatLevel", "PK"]),
