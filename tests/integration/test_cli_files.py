@@ -208,6 +208,38 @@ def test_several_places_are_one_list(root, tmp_path):
     }
 
 
+@needs("objcopy")
+def test_a_unified_kernel_image_has_the_files_of_its_initramfs(tmp_path):
+    stub = next(Path("/usr/lib/systemd/boot/efi").glob("linux*.efi.stub"), None)
+    if stub is None:
+        pytest.skip("no systemd-boot-efi on this machine")
+    (tmp_path / "initrd").write_bytes(gzip.compress(cpio([executable("init")])))
+    section = f".initrd={tmp_path / 'initrd'}"
+    run("objcopy", "--add-section", section, "--change-section-vma", ".initrd=0x3000000", stub, tmp_path / "x.efi")
+    attestd("profile", "files", tmp_path / "x.efi", "-o", tmp_path / "x.yaml")
+
+    assert allowed(tmp_path / "x.yaml") == {"/init": listed(SCRIPT)}
+
+
+def test_an_image_for_uefi_without_an_initramfs_is_refused(tmp_path):
+    (tmp_path / "x.efi").write_bytes(b"MZ" + bytes(4000))
+    spoken = attestd("profile", "files", tmp_path / "x.efi", "-o", tmp_path / "x.yaml")
+
+    assert (spoken.exit_code, spoken.error) == (1, "image-header")
+
+
+def test_replacing_needs_a_profile(root, tmp_path):
+    assert attestd("profile", "files", root, "--replace", "-o", tmp_path / "x.yaml").exit_code == 2
+
+
+def test_a_profile_whose_files_are_replaced_lists_the_new_ones_alone(root, tmp_path):
+    old = tree(tmp_path / "old", {"/usr/bin/gone": SCRIPT})
+    attestd("profile", "files", old, "--name", "x", "-o", tmp_path / "1.yaml")
+    attestd("profile", "files", root, "--replace", "--onto", tmp_path / "1.yaml", "-o", tmp_path / "2.yaml")
+
+    assert allowed(tmp_path / "2.yaml") == ALLOWED
+
+
 def test_the_same_places_give_the_same_document(root, tmp_path):
     for name in ("one", "two"):
         attestd("profile", "files", root, "--name", "x", "-o", tmp_path / f"{name}.yaml")

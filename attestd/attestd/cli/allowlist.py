@@ -38,7 +38,7 @@ def files(
         list[Path],
         typer.Argument(
             exists=True,
-            help="Root file systems (directories, tar archives, ext4 or disk images), initramfs images, .deb packages.",
+            help="Root file systems (directories, tar archives, ext4 or disk images), initramfs and unified kernel images, .deb packages.",
             show_default=False,
         ),
     ],
@@ -52,6 +52,10 @@ def files(
             show_default=False,
         ),
     ] = None,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="With --onto: the profile lists these files, and no longer those from before."),
+    ] = False,
     root: Annotated[
         Path | None,
         typer.Option(
@@ -110,11 +114,13 @@ def files(
     )
     if onto is not None and (name or version is not None):
         raise typer.BadParameter("--onto takes name and version from the profile: leave out --name and --version")
+    if replace and onto is None:
+        raise typer.BadParameter("--replace needs the profile of which it replaces the files: --onto")
     if output.exists():
         raise _exists(output)
     label = "" if onto is not None else parse_label(name or output.stem)
     listed = collect_files(places, root=root, partition=partition, wish=wish, layout=_layout(merged_usr))
-    profile = _write(output, _text(listed, onto, label, version or 1))
+    profile = _write(output, _text(listed, onto, label, version or 1, replace_all=replace))
     document = _document(output, profile, listed)
     answer(document, lambda console: _show(console, document), as_json=as_json)
 
@@ -129,7 +135,7 @@ def _exists(output: Path) -> CommandFailed:
     return CommandFailed("file-exists", f"{output} exists, and nothing is overwritten")
 
 
-def _text(listed: "AllowList", onto: Path | None, name: str, version: int) -> str:
+def _text(listed: "AllowList", onto: Path | None, name: str, version: int, *, replace_all: bool) -> str:
     """Return the document to write. *Raises* CommandFailed, ProfileError."""
     from attestd.cli.inspect_files import profile_in
     from attestd.reference import allowlist
@@ -138,8 +144,8 @@ def _text(listed: "AllowList", onto: Path | None, name: str, version: int) -> st
     try:
         if onto is None:
             return allowlist.document(listed, name=name, version=version)
-        profile_in(onto)
-        return allowlist.onto(onto.read_bytes().decode(), listed)
+        profile_in(onto)  # bounds what is read, and says what is no text
+        return allowlist.onto(onto.read_bytes().decode(), listed, replace_all=replace_all)
     except ArtefactRefused as error:
         raise CommandFailed(error.code, error.message) from None
 

@@ -3,6 +3,7 @@
 Nothing is written anywhere, nothing is unpacked, nothing is run, and no right is needed but that to read.
 """
 
+import io
 import os
 import stat
 import sys
@@ -79,12 +80,13 @@ def _directory(path: Path, root: Path | None, wish: "Wish", tell: "Callable[[Pla
 def _file(
     path: Path, partition: int | None, wish: "Wish", layout: "Layout", tell: "Callable[[PlaceFiles], None]"
 ) -> "PlaceFiles":
+    from attestd.protocol.limits import MAX_BOOT_IMAGE
     from attestd.reference.archive import initramfs_members, tar_members
     from attestd.reference.debian import package_members
     from attestd.reference.disk import root_partition
     from attestd.reference.ext4 import image_members
     from attestd.reference.files import PlaceFiles, collect
-    from attestd.reference.places import kind_of
+    from attestd.reference.places import kind_of, ramdisk
     from attestd.reference.streams import Source, inflated
 
     with path.open("rb", buffering=1 << 20) as file:
@@ -100,6 +102,9 @@ def _file(
                 chosen = root_partition(image, partition)
                 image = Image(file, chosen.start, chosen.size)
             return collect(image_members(image, place), place, wish=wish, tick=tell)
+        if kind == "uki":
+            inner = io.BytesIO(ramdisk(file.read(MAX_BOOT_IMAGE + 1)))
+            return collect(initramfs_members(inner), place, wish=wish, tick=tell)
         if kind == "initramfs":
             return collect(initramfs_members(file), place, wish=wish, tick=tell)
         return collect(tar_members(inflated(Source(file))), place, wish=wish, tick=tell)

@@ -92,16 +92,17 @@ def _empty() -> ArtefactRefused:
     return ArtefactRefused("allow-list-empty", "no file of these places is wanted: --all takes every regular file")
 
 
-def onto(text: str, listed: AllowList) -> str:
+def onto(text: str, listed: AllowList, *, replace_all: bool = False) -> str:
     """Return the profile in `text`, comments included, as its next version, with the list's paths added to its own.
 
-    What a path might have before it may have still. *Raises* `ProfileError` for a text that is no profile; `ArtefactRefused`
-    ("allow-list-empty", "allow-list-size", and "profile-layout" for a text whose keys are not where they can be replaced).
+    What a path might have before it may have still, unless the list is to `replace_all` of it. *Raises* `ProfileError` for a text
+    that is no profile; `ArtefactRefused` ("allow-list-empty", "allow-list-size", and "profile-layout" for a text whose keys are not
+    where they can be replaced).
     """
     if not listed.paths:
         raise _empty()
     old = parse_profile_yaml(text)
-    wanted = _runtime(old, listed)
+    wanted = listed if replace_all else _runtime(old, listed)
     new = _spliced(text, old, wanted).rstrip("\n") + "\n"
     found = _read_back(new)
     if not _is_next(old, found, {path.path: path.digests for path in wanted.paths}):

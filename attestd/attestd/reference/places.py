@@ -7,16 +7,18 @@ from typing import Final, Literal
 
 from attestd.reference.archive import AR, CPIO
 from attestd.reference.files import ArtefactRefused, Readable
+from attestd.reference.pe import Bytes, parse_image
 from attestd.reference.streams import Source, inflated, is_compressed
 
-Place = Literal["package", "initramfs", "archive", "ext4", "disk"]
+Place = Literal["package", "initramfs", "archive", "ext4", "disk", "uki"]
 _LOOK: Final = 4096
 _INSTEAD: Final = (
     (b"hsqs", "it is a squashfs image: unpack it (unsquashfs, no root needed) and name the directory"),
-    (b"MZ", "it is an image for UEFI, not one with files: of a unified kernel image, name the initramfs that is in it"),
     (b"\xed\xab\xee\xdb", "it is an RPM package: unpack it (rpm2archive) and name the archive"),
     (b"PK", "it is a ZIP archive: unpack it and name the directory"),
 )
+
+_UEFI: Final = b"MZ"
 
 
 def kind_of(stream: Readable) -> Place:
@@ -28,6 +30,8 @@ def kind_of(stream: Readable) -> Place:
             raise ArtefactRefused("artefact-unknown", advice)
     if head.startswith(AR):
         return "package"
+    if head.startswith(_UEFI):
+        return "uki"
     if head[1080:1082] == b"\x53\xef":
         return "ext4"
     if head[512:520] == b"EFI PART" or head[4096:4104] == b"EFI PART":
@@ -44,3 +48,14 @@ def kind_of(stream: Readable) -> Place:
         "artefact-unknown",
         "it is no package (.deb), archive (tar), initramfs (cpio), ext4 image or disk image: name the directory it unpacks to",
     )
+
+
+def ramdisk(data: Bytes) -> Bytes:
+    """Return the initramfs in a unified kernel image. *Raises* `ArtefactRefused` ("image-…", "artefact-unknown")."""
+    image = parse_image(data)
+    section = image.section(".initrd")
+    if section is None:
+        raise ArtefactRefused(
+            "artefact-unknown", "it is an image for UEFI without an initramfs, so there are no files in it"
+        )
+    return image.content(section)

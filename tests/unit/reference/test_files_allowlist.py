@@ -115,6 +115,13 @@ def test_onto_a_profile_a_path_may_have_what_it_might_have_before_too():
     )
 
 
+def test_what_was_allowed_before_can_be_replaced_as_a_whole():
+    found = parse_profile_yaml(onto(PROFILE, one("/usr/bin/new"), replace_all=True))
+
+    assert (found.version, found.runtime.check, found.runtime.exclude) == (4, Check.OPTIONAL, ("/tmp/*",))
+    assert found.runtime.allow == (("/usr/bin/new", listed(b"x")),)
+
+
 @pytest.mark.parametrize("line", ["", "runtime: {check: ignored}", "runtime: {check: absent}"])
 def test_onto_a_profile_that_judged_no_files_they_become_required(line):
     found = parse_profile_yaml(onto(f"profile: x\nversion: 1\n{line}\npcrs: {{7: ignored}}\n", one("/a")))

@@ -279,6 +279,7 @@ def test_without_a_reader_of_zstd_the_error_names_what_brings_one(monkeypatch):
         (gzip.compress(tar(ROOT)), "archive"),
         (cpio([executable("init")]), "initramfs"),
         (lzma.compress(cpio([executable("init")])), "initramfs"),
+        (b"MZ" + bytes(4000), "uki"),
         (bytes(1080) + b"\x53\xef" + bytes(4000), "ext4"),
         (bytes(512) + b"EFI PART" + bytes(4000), "disk"),
         (bytes(510) + b"\x55\xaa" + bytes(4000), "disk"),
