@@ -125,6 +125,11 @@ def _coswids() -> Iterator[bytes]:
     yield head + (24).to_bytes(2, "little") + len(plain).to_bytes(4, "little") + b"\0" + plain
 
 
+def manifests() -> Iterator[bytes]:
+    """Return one of each kind: CoRIM, CoSWID, uSWID, SWID."""
+    yield from (*_corims(), *_coswids(), *_swids())
+
+
 def _swids() -> Iterator[bytes]:
     signing = cert_forge.make(cert_forge.Plan("Signer", cert_forge.rsa_key(2048), cert_forge.CA))
     number = cert_forge.rsa_key(2048).public_key().public_numbers().n.to_bytes(256, "big")

@@ -19,6 +19,8 @@ import cert_forge
 from attestd.appraisal.document import ProfileError
 from attestd.appraisal.profile import parse_profile_yaml
 from attestd.evidence.types import Component
+from attestd.inspection.authority import Authorities
+from attestd.inspection.refused import InspectionRefused
 from attestd.reference.allowlist import onto
 from attestd.reference.archive import ar_members, initramfs_members, tar_members
 from attestd.reference.authenticode import image_digest
@@ -30,6 +32,7 @@ from attestd.reference.ext4 import image_members
 from attestd.reference.files import ArtefactRefused, Member, PlaceFiles, Readable, Wish, collect, combine
 from attestd.reference.gpt import partition_table
 from attestd.reference.keyfiles import signature_database
+from attestd.reference.manifest import ManifestRefused, Trust, read_manifest
 from attestd.reference.pe import parse_image
 from attestd.reference.places import kind_of
 from attestd.reference.predict import Foreseen, Prediction
@@ -38,6 +41,8 @@ from attestd.reference.uki import is_unified, unified_kernel
 from attestd_agent.lab.authenticode import pe_image
 from attestd_agent.lab.firmware import BootImage
 from attestd_pki import der
+from attestd_pki.chain import TrustStore
+from fuzz.of_inspection import manifests
 from fuzz.of_policy import yamls
 from fuzz.of_tpm import each
 from fuzz.target import Target
@@ -292,6 +297,16 @@ def _later(old: str, new: str) -> None:
     assert parse_profile_yaml(new).version > parse_profile_yaml(old).version
 
 
+def _manifest(data: bytes) -> None:
+    authorities = Authorities(store=TrustStore.of((cert_forge.make(cert_forge.ROOT),)))
+    refusals = (ManifestRefused, InspectionRefused)
+    each(
+        lambda: read_manifest(data, file="f", authorities=authorities, trust=Trust.AUTHORITIES, at=cert_forge.NOW),
+        own=refusals,
+    )
+    read_manifest(data, file="f", authorities=Authorities(), trust=Trust.ANYBODY, at=cert_forge.NOW)
+
+
 def _keys(data: bytes) -> None:
     each(lambda: signature_database(data), own=ArtefactRefused)
     signature_database(data, owner=_OWNER)
@@ -306,6 +321,9 @@ TARGETS: Final = {
     "spcdata": Target(lambda data: signed_digest(data), _OWN, lambda: [signed_data()], (signed_digest,), form="der"),
     "gpt": Target(_disk, _OWN, _disks, (partition_table, root_partition), form="disk"),
     "profileedit": Target(_edited, (ArtefactRefused, ProfileError), yamls, (onto, next_version)),
+    "manifest": Target(
+        _manifest, (ManifestRefused, InspectionRefused), manifests, (read_manifest,), ("rim/*/*", "corim/*/*"), "cbor"
+    ),
     "keyfiles": Target(_keys, _OWN, _key_files, (signature_database,), ("uefi/**/*", "cert/ek/*"), "der"),
     "package": Target(
         lambda data: _files(lambda place: package_members(io.BytesIO(data), place)), _OWN, _packages, (package_members,)
