@@ -38,7 +38,8 @@ def files(
         list[Path],
         typer.Argument(
             exists=True,
-            help="Root file systems (directories, tar archives, ext4 or disk images), initramfs and unified kernel images, .deb packages.",
+            help="Root file systems (directories, tar archives, ext4 or disk images), initramfs and unified kernel "
+            "images, .deb packages.",
             show_default=False,
         ),
     ],

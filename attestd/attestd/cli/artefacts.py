@@ -89,6 +89,8 @@ def _file(
     from attestd.reference.places import kind_of, ramdisk
     from attestd.reference.streams import Source, inflated
 
+    if not (path.is_file() or path.is_block_device()):
+        raise CommandFailed("artefact-unknown", f"{path} is neither a file, nor a directory, nor a disk")
     with path.open("rb", buffering=1 << 20) as file:
         kind = kind_of(file)
         file.seek(0)
