@@ -17,7 +17,7 @@ from attestd.reference.files import ArtefactRefused
 from attestd.reference.gpt import partition_table
 from attestd.reference.pe import Image, parse_image
 from attestd.reference.secureboot import Database, variables
-from attestd.reference.style import style_of
+from attestd.reference.style import is_shim, style_of
 from attestd.reference.uki import UnifiedKernel, unified_kernel
 from attestd.tpm.algorithms import hasher
 from attestd.tpm.pcr import extend, initial_value
@@ -105,7 +105,8 @@ class _Prediction:
         self.started = [(one.name, _image(one)) for one in started if one is not None]
         self.kernel = _image(wanted.kernel) if wanted.kernel is not None else None
         self.style = style_of(wanted.style, [image for _, image in self.started], kernel=self.kernel)
-        self.unified = unified_kernel(self.started[-1][1]) if self.style is Style.UKI else None
+        whole = wanted.unified is not None or self.style is Style.UKI
+        self.unified = unified_kernel(self.started[-1][1]) if whole else None
 
     def finished(self) -> Prediction:
         """Return the prediction. *Raises* `ArtefactRefused`."""
@@ -130,34 +131,40 @@ class _Prediction:
         return Prediction(self.log.bank, self.style, found, registers, tuple(self.remarks), frozenset(self.partial))
 
     def _policy(self) -> None:
-        """Expect the variables of Secure Boot, and the first image's authority behind them (PCR 7)."""
+        """Expect the variables of Secure Boot, and behind them who lets the images run (PCR 7)."""
         found = variables(self.wanted.databases, on=self.wanted.secure_boot)
         if not found:
             return
         boot.secure_boot_policy(self.log, found)
-        first = self.started[0] if self.started else None
-        if self.kernel is not None and self.wanted.kernel is not None and first is None:
-            first = (self.wanted.kernel.name, self.kernel)
-        if self.wanted.secure_boot and first is not None:
-            self._authority(*first)
+        images = list(self.started)
+        if self.kernel is not None and self.wanted.kernel is not None and self.style is not Style.GRUB:
+            images.append((self.wanted.kernel.name, self.kernel))
+        if self.wanted.secure_boot and images:
+            self._authorities(images)
         elif self.wanted.secure_boot is False and len(found) == _POLICY_VARIABLES:
             self.complete[7] = "on firmware that measures these five variables alone"
 
-    def _authority(self, name: str, image: Image) -> None:
+    def _authorities(self, images: list[tuple[str, Image]]) -> None:
+        """Expect the entries of db that firmware finds, each once. What shim starts it judges by itself."""
         database = next((one for one in self.wanted.databases if one.name == "db"), None)
         if database is None:
             self.remarks.append("secure-boot-authority is open: it takes --db to say which certificate lets images run")
             return
-        entry = authority(image, database.content)
-        if entry is None:
-            raise ArtefactRefused("predict-conflict", f"{name}: no certificate in db stands behind its signature")
-        boot.authority(self.log, entry, f"{database.source}, for {name}")
-        if self.wanted.applications or self.style is Style.GRUB:
+        vouched = any(is_shim(image) for _, image in images) or self.style is Style.GRUB
+        entries: dict[bytes, str] = {}
+        for name, image in images[:1] if vouched else images:
+            entry = authority(image, database.content)
+            if entry is None:
+                raise ArtefactRefused("predict-conflict", f"{name}: no certificate in db stands behind its signature")
+            entries.setdefault(entry, name)
+        for entry, name in entries.items():
+            boot.authority(self.log, entry, f"{database.source}, for {name}")
+        if vouched or self.style is None:
             self.partial.add("secure-boot-authority")
             self.remarks.append(
-                "secure-boot-authority is open for what shim starts: its level (SbatLevel) and its maker's certificate"
+                "secure-boot-authority is open for what a boot loader starts: shim's level and its maker's certificate"
             )
-        elif self.style is Style.UKI and len({one.name for one in self.wanted.databases}) == _POLICY_VARIABLES - 1:
+        elif len({one.name for one in self.wanted.databases}) == _POLICY_VARIABLES - 1:
             self.complete[7] = "on firmware that measures these five variables alone"
 
     def _table(self) -> None:
@@ -238,6 +245,7 @@ class _Prediction:
         boot.grub_command_line(self.log, line, "--cmdline")
         for initrd in self.wanted.initrds:
             boot.grub_file(self.log, initrd.name, initrd.data, initrd.name)
+        self.partial |= {"grub-command", "boot-file", "application"}
         self.remarks.append(
             "grub-command and boot-file are open but for what was named: learn them, or name each command"
         )

@@ -12,6 +12,7 @@ from attestd.reference.pe import Image
 from attestd.reference.uki import is_unified
 
 _SYSTEMD_BOOT: Final = b"#### LoaderInfo: systemd-boot "
+_SHIM_GENERATION: Final = b"\nshim,"
 _GRUB_GENERATION: Final = b"\ngrub,"
 _MAX_TEXT: Final = 64 << 10
 
@@ -22,6 +23,8 @@ def style_of(said: Style | None, started: Sequence[Image], *, kernel: Image | No
     `said` is what a person says of it, `started` are the images before the kernel, in order. *Raises* `ArtefactRefused`
     ("predict-style", "predict-conflict").
     """
+    if not started and kernel is None:
+        return None
     found = _found(started, kernel)
     if said is None or found is None or said is found:
         if kernel is not None and (said or found) is None:
@@ -30,6 +33,11 @@ def style_of(said: Style | None, started: Sequence[Image], *, kernel: Image | No
             )
         return said or found
     raise ArtefactRefused("predict-conflict", f"the artefacts are started by {found}, not by {said}")
+
+
+def is_shim(image: Image) -> bool:
+    """Return whether an image is shim, which vouches itself for what is started after it."""
+    return _SHIM_GENERATION in _text(image, ".sbat")
 
 
 def _found(started: Sequence[Image], kernel: Image | None) -> Style | None:
