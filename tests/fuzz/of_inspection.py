@@ -128,6 +128,20 @@ def _coswids() -> Iterator[bytes]:
 def manifests() -> Iterator[bytes]:
     """Return one of each kind: CoRIM, CoSWID, uSWID, SWID."""
     yield from (*_corims(), *_coswids(), *_swids())
+    listed = {
+        24: "bin",
+        25: "/usr",
+        26: {17: [{24: "app", 20: 5, 7: [1, bytes(32)]}, {24: "# a: b\n'\"", 7: [1, b"x" * 32]}]},
+    }
+    files = {**_COSWID, 6: {16: listed}}
+    yield cbor2.dumps(files)
+    registers = {1: {14: {7: [[1, bytes(32)]], "4": [[1, b"x" * 32]], 11: [[7, b"y" * 48]]}}}
+    comid = {1: {0: "a tag"}, 4: {0: [[{0: {1: "ACME", 2: "Box"}}, [registers]]]}}
+    yield cbor2.dumps(
+        cbor2.CBORTag(
+            501, {0: "m", 1: [cbor2.CBORTag(506, cbor2.dumps(comid)), cbor2.CBORTag(505, cbor2.dumps(files))]}
+        )
+    )
 
 
 def _swids() -> Iterator[bytes]:

@@ -33,6 +33,9 @@ from attestd.reference.files import ArtefactRefused, Member, PlaceFiles, Readabl
 from attestd.reference.gpt import partition_table
 from attestd.reference.keyfiles import signature_database
 from attestd.reference.manifest import ManifestRefused, Trust, read_manifest
+from attestd.reference.manifest_profile import draft
+from attestd.reference.manifest_values import Reading, values_of
+from attestd.reference.manifest_yaml import new_text, next_text
 from attestd.reference.pe import parse_image
 from attestd.reference.places import kind_of
 from attestd.reference.predict import Foreseen, Prediction
@@ -49,6 +52,7 @@ from fuzz.target import Target
 
 _MOST_UNPACKED: Final = 8 << 20
 """Of what an input unpacks to, no more is looked at: here the work is held against the size of the input."""
+_PROFILE: Final = next(yamls()).decode()
 _OWNER: Final = UUID(int=7)
 
 
@@ -304,7 +308,14 @@ def _manifest(data: bytes) -> None:
         lambda: read_manifest(data, file="f", authorities=authorities, trust=Trust.AUTHORITIES, at=cert_forge.NOW),
         own=refusals,
     )
-    read_manifest(data, file="f", authorities=Authorities(), trust=Trust.ANYBODY, at=cert_forge.NOW)
+    found = read_manifest(data, file="f", authorities=Authorities(), trust=Trust.ANYBODY, at=cert_forge.NOW)
+    values = values_of([found], {}, Reading(numbers_are_registers=True))
+    if not values.empty:
+        text = new_text(draft(values, None), values, [found], name="imported", version=1)
+        assert parse_profile_yaml(text).name == "imported"
+        onto_this = parse_profile_yaml(_PROFILE)
+        made = draft(values, onto_this)
+        _later(_PROFILE, next_text(_PROFILE, onto_this, made, values, [found], name="edge", version=9))
 
 
 def _keys(data: bytes) -> None:
@@ -322,7 +333,12 @@ TARGETS: Final = {
     "gpt": Target(_disk, _OWN, _disks, (partition_table, root_partition), form="disk"),
     "profileedit": Target(_edited, (ArtefactRefused, ProfileError), yamls, (onto, next_version)),
     "manifest": Target(
-        _manifest, (ManifestRefused, InspectionRefused), manifests, (read_manifest,), ("rim/*/*", "corim/*/*"), "cbor"
+        _manifest,
+        (ManifestRefused, InspectionRefused),
+        manifests,
+        (read_manifest, next_text),
+        ("rim/*/*", "corim/*/*"),
+        "cbor",
     ),
     "keyfiles": Target(_keys, _OWN, _key_files, (signature_database,), ("uefi/**/*", "cert/ek/*"), "der"),
     "package": Target(

@@ -41,7 +41,6 @@ EXEMPT: Final[Mapping[str, str]] = {
     "attestd.reference.boot:Log.image": _WRITES,
     "attestd.reference.boot:load_options": _WRITES,
     "attestd.reference.extents:indirect_map": _PART,
-    "attestd.reference.manifest_yaml:next_text": "a text that parse_profile_yaml has read, which has a target",
     "attestd.reference.pe:is_image": _PART,
     "attestd.reference.streams:Source.push_back": _PART,
     "attestd.reference.streams:exactly": _PART,
