@@ -102,12 +102,19 @@ def read_manifest(data: bytes, *, file: str, authorities: Authorities, trust: Tr
 
 
 def _read(data: bytes, authorities: Authorities, *, at: int) -> RimReport | CorimReport:
+    if data[:64].lstrip().startswith((b"{", b"[")):
+        raise ManifestRefused("manifest-unknown", "JSON: manifests are XML (SWID, RIM) or CBOR (CoSWID, CoRIM)")
     try:
         return read_corim(data, authorities, at=at)
     except InspectionRefused as error:
         if error.code not in ("corim-malformed", "cbor-malformed", "cbor-size"):
             raise
-    return read_rim(data, authorities, at=at)
+        first = error
+    try:
+        return read_rim(data, authorities, at=at)
+    except InspectionRefused as error:
+        # Of a CoRIM that cannot be read it says nothing that it is no CoSWID either.
+        raise (first if error.code == "coswid-malformed" else error) from None
 
 
 def _signer(

@@ -179,7 +179,7 @@ def _comment(remark: str | None) -> str:
 
 def _put_runtime(edited: "_Edited", base: Profile, made: Draft, values: Values) -> None:
     runtime = edited.section("runtime")
-    allow = None if runtime is None else edited.child(runtime, "allow")
+    allow = None if isinstance(runtime, str) else edited.child(runtime, "allow")
     if allow is None or made.runtime.check is not base.runtime.check:
         edited.put(edited.root, "runtime", _runtime_lines(made.runtime, values))
         return
@@ -205,7 +205,7 @@ class _Edited:
             raise ManifestRefused("profile-layout", "the profile's keys are not on lines of their own")
 
     def section(self, key: str) -> Any:
-        """Return the value of a key of the document if it is a mapping that can be added to, the key itself, or None."""
+        """Return the value of a key of the document if it is a mapping that can be added to, else the key itself."""
         value = self.child(self.root, key)
         return value if value is not None else key
 
@@ -233,7 +233,8 @@ class _Edited:
         moved = [" " * shift + line if shift >= 0 else line[-shift:] for line in lines]
         for name, value in mapping.value:
             if name.value == key:
-                self._edits.append((name.start_mark.line, _last_line(name, value) + 1, moved))
+                start, end = name.start_mark.line, _last_line(name, value) + 1
+                self._edits.append((start, end, _remarked(moved, self._lines[start:end])))
                 return
         end = _last_line(*mapping.value[-1]) + 1
         self._edits.append((end, end, moved))
@@ -255,6 +256,25 @@ class _Edited:
         for key, added in self._added.items():
             lines += ["", f"{key}:", *added]
         return "\n".join([*self._top, *lines]) + "\n"
+
+
+def _remarked(new: Lines, old: Lines) -> Lines:
+    """Return new lines with the remarks that old ones of the same content have."""
+    remarks = {content: remark for content, remark in map(_parted, old) if remark}
+    return [f"{_parted(line)[0]}  {remarks[_parted(line)[0]]}" if _parted(line)[0] in remarks else line for line in new]
+
+
+def _parted(line: str) -> tuple[str, str]:
+    """Return what a line says, and the remark at its end."""
+    quote = ""
+    for place, character in enumerate(line):
+        if quote:
+            quote = "" if character == quote and line[place - 1] != "\\" else quote
+        elif character in "\"'":
+            quote = character
+        elif character == "#" and line[:place].strip() and line[place - 1].isspace():
+            return line[:place].rstrip(), line[place:]
+    return line.rstrip(), ""
 
 
 def _last_line(name: Any, value: Any) -> int:
