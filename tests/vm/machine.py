@@ -103,7 +103,9 @@ class VirtualMachine:
 
     def _machine(self, disk: Path, control: Path, serial: Path) -> list[str]:
         return [
-            "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none",
+            # Ends even where this process is killed and cannot end it.
+            "timeout", "--kill-after=5", str(int(BOOT_SECONDS) + 10), "qemu-system-x86_64",
+            "-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none",
             "-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "1", "-m", "768M", "-no-reboot",
             "-rtc", "base=utc", "-serial", f"file:{serial}",
             "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={self._code}",

@@ -1,8 +1,13 @@
-"""The profile of the good machine: the boot is learnt from a machine, the files are read in what was installed on it."""
+"""The profile of the good machine, out of what was installed on it; only what firmware alone knows is learnt from a boot.
+
+Every value of the boot chain and of every file is computed from the artefacts before any machine has booted them, by the
+product's own commands. That a machine with another TPM then passes shows that the predictions are right.
+"""
 
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,20 +23,59 @@ class NoProfile(Exception):
     """A command of the product that authors profiles failed; the message is its own."""
 
 
-def write(evidence: Path, artefacts: tuple[Path, ...], output: Path) -> tuple[str, ...]:
-    """Write the profile of a machine and of the places its files come from; return what is in it, for people.
+@dataclass(frozen=True, slots=True)
+class Artefacts:
+    """What is installed: the kernel image, the disk that it lies on, and the ramdisk in it."""
+
+    image: Path
+    disk: Path
+    initrd: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Foretold:
+    """What the artefacts foretell: the claims, and the values that a register may have."""
+
+    claims: frozenset[str]
+    registers: dict[int, frozenset[str]]
+
+    def wrong(self, evidence: Path) -> tuple[int, ...]:
+        """Return the registers of a machine's evidence that are not as foretold."""
+        measured = json.loads((evidence / "pcrs.json").read_text())["sha256"]
+        return tuple(index for index, values in self.registers.items() if measured[str(index)] not in values)
+
+
+def foretold(artefacts: Artefacts) -> Foretold:
+    """Return what will be measured when these artefacts boot. *Raises* NoProfile."""
+    document = _attestd("profile", "predict", *_boot(artefacts))
+    registers: dict[int, frozenset[str]] = {}
+    for one in document["registers"]:
+        registers[one["pcr"]] = registers.get(one["pcr"], frozenset()) | {one["value"]}
+    return Foretold(frozenset(one["claim"] for one in document["claims"]), registers)
+
+
+def write(artefacts: Artefacts, evidence: Path, output: Path) -> tuple[str, ...]:
+    """Write the profile of these artefacts on the firmware of this evidence; return what is in it, for people.
 
     *Raises* NoProfile.
     """
-    learnt, files = output.with_name("learnt.yaml"), output.with_name("files.yaml")
+    learnt, files, firmware = (output.with_name(f"{name}.yaml") for name in ("learnt", "files", "firmware"))
     _attestd("profile", "learn", evidence, "--name", output.stem, "--output", learnt)
-    listed = _attestd("profile", "files", "--all", *artefacts, "--name", output.stem, "--output", files)
+    listed = _attestd("profile", "files", "--all", artefacts.disk, artefacts.initrd, "--output", files)
+    predicted = foretold(artefacts).claims
     document = yaml.safe_load(learnt.read_text())
+    document["claims"] = {claim: rule for claim, rule in document["claims"].items() if claim not in predicted}
     document["runtime"] = yaml.safe_load(files.read_text())["runtime"] | {"exclude": [_VARYING]}
-    output.write_text(yaml.safe_dump(document, sort_keys=False))
+    firmware.write_text(yaml.safe_dump(document, sort_keys=False))
+    _attestd("profile", "predict", *_boot(artefacts), "--onto", firmware, "--output", output)
     return (
-        f"{len(document['claims'])} claims learnt from the reference; {listed['paths']} files listed, of none of them",
+        f"predicted from artefacts: {', '.join(sorted(predicted))}; {listed['paths']} files",
+        f"learnt from the reference: {', '.join(document['claims'])}",
     )
+
+
+def _boot(artefacts: Artefacts) -> tuple[str | Path, ...]:
+    return "--uki", artefacts.image, "--disk", artefacts.disk, "--secure-boot", "off"
 
 
 def _attestd(*arguments: str | Path) -> dict[str, Any]:

@@ -147,19 +147,35 @@ class Scenes:
         machine = self._machine("reference")
         boot, answer = self._boot(machine, "good", "reference")
         expected = "waits for a person: device-unannounced"
-        self._tell(
-            Step("reference", expected, judging.refusal(answer), boot.seconds, (answer.document.get("detail", ""),))
-        )
-        self._step("operator", "the profile is active", lambda: self._activate(machine), doing="learning, signing")
-
-    def _activate(self, machine: VirtualMachine) -> Told:
+        self._tell(Step("reference", expected, judging.refusal(answer), boot.seconds, ()))
         if not image.read(machine.state, "/evidence/", machine.place):
             raise NotPossible("the reference machine wrote no evidence")
-        place = self._stage.place
-        artefacts = (place / "root", place / "good" / image.INITRD)
-        details = profile_of.write(machine.place / "evidence", artefacts, place / f"{PROFILE}.yaml")
-        self._stage.operate("profile", "add", place / f"{PROFILE}.yaml", "--activate")
+        evidence = machine.place / "evidence"
+        self._step("reference", "measured what was predicted", lambda: self._compare(evidence), doing="comparing")
+        self._step("operator", "the profile is active", lambda: self._activate(evidence), doing="predicting, signing")
+
+    def _compare(self, evidence: Path) -> Told:
+        """Hold the registers of the first boot against those that follow from the artefacts."""
+        foretold = profile_of.foretold(self._artefacts)
+        if not foretold.registers:
+            return "nothing was predicted", ()
+        wrong = foretold.wrong(evidence)
+        if wrong:
+            return f"measured something else in PCR {wrong}", ()
+        return "measured what was predicted", (
+            f"PCR {', '.join(map(str, foretold.registers))}, from the artefacts alone",
+        )
+
+    def _activate(self, evidence: Path) -> Told:
+        profile = self._stage.place / f"{PROFILE}.yaml"
+        details = profile_of.write(self._artefacts, evidence, profile)
+        self._stage.operate("profile", "add", profile, "--activate")
         return "the profile is active", details
+
+    @property
+    def _artefacts(self) -> profile_of.Artefacts:
+        disk = self._disks["good"]
+        return profile_of.Artefacts(disk.with_name(image.IMAGE), disk, disk.with_name(image.INITRD))
 
     def _good(self, title: str, text: str, label: str) -> None:
         self._telling.act(title, text)
