@@ -107,6 +107,16 @@ def test_a_measured_boots_log_explains_its_registers(machine):
     assert (code, {states[pcr] for pcr in range(10)}, states[10]) == (0, {"explained"}, "not-logged")
 
 
+@pytest.mark.parametrize("machine", MACHINES)
+def test_what_a_tool_rendered_of_a_log_replays_as_the_log_does(machine):
+    (_, log), (_, text) = (
+        inspect("eventlog", TESTDATA / "vm" / machine / f"eventlog.{kind}") for kind in ("bin", "yaml")
+    )
+
+    assert (text["format"], text["pcrs"]) == ("tpm2-yaml", log["pcrs"])
+    assert [event["type"] for event in text["events"]] == [event["type"] for event in log["events"]]
+
+
 def test_e04_another_boots_registers_are_not_explained_and_the_exit_code_says_so():
     log, pcrs = TESTDATA / "vm/good-1/eventlog.bin", TESTDATA / "vm/tampered-cmdline/pcrs.json"
 

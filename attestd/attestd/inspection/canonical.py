@@ -7,14 +7,14 @@ TCG Canonical Event Log Format 1.0; RFC 7464 (JSON text sequences); systemd-pcre
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from attestd.inspection.refused import InspectionRefused
 from attestd.protocol.limits import MAX_DIGESTS, MAX_EVENT_LOG, MAX_EVENTS, PCR_COUNT
 from attestd.tpm.algorithms import DIGEST_SIZES, HASH_NAMES, hasher
 from attestd.tpm.errors import Malformed
-from attestd.tpm.eventlog import INFORMATIONAL_PCR, Event, EventLog, Format
+from attestd.tpm.eventlog import INFORMATIONAL_PCR, Event, EventLog, Format, startup_locality
 from attestd.tpm.eventtypes import EventType
 
 CONTENT: Final = 0xFFFFFFFF
@@ -55,7 +55,10 @@ class CanonicalLog:
 
 
 def canonical(form: Format, records: Iterable[Record]) -> CanonicalLog:
-    """Return records as a log: what extends a register is an event of it, whatever its content is."""
+    """Return records as a log: what extends a register is an event of it, whatever its content is.
+
+    *Raises* `Malformed` ("eventlog-locality").
+    """
     events: list[Event] = []
     contents: dict[int, Content] = {}
     algorithms: dict[str, None] = {}
@@ -71,7 +74,7 @@ def canonical(form: Format, records: Iterable[Record]) -> CanonicalLog:
         else:
             events.append(Event(index, record.register, kind, digests, data))
         contents[index] = record.content
-    return CanonicalLog(EventLog(form, tuple(algorithms), None, tuple(events), 0), contents)
+    return CanonicalLog(EventLog(form, tuple(algorithms), startup_locality(events), tuple(events), 0), contents)
 
 
 def collect(
@@ -84,10 +87,21 @@ def collect(
     try:
         read(data, records)
     except Malformed as fault:
-        return canonical(form, records), fault
+        return canonical(form, _without_claims(records)), fault
     except InspectionRefused as refusal:
-        return canonical(form, records), Malformed("eventlog-record", refusal.message)
-    return canonical(form, records), None
+        return canonical(form, _without_claims(records)), Malformed("eventlog-record", refusal.message)
+    try:
+        return canonical(form, records), None
+    except Malformed as fault:
+        return canonical(form, _without_claims(records)), fault
+
+
+def _without_claims(records: Iterable[Record]) -> list[Record]:
+    """Return records whose informational events claim nothing: what a damaged log claims of its start is not replayed."""
+    return [
+        record if record.event is None or record.event[0] != EventType.NO_ACTION else replace(record, event=(3, b""))
+        for record in records
+    ]
 
 
 def register_of(number: object, index: int) -> int:

@@ -26,7 +26,14 @@ from attestd.tpm.eventtypes import EventType
 _SEPARATOR: Final = b"\x1e"
 _SPACE: Final = b" \t\r\n"
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2})+")
-_FIELDS: Final[dict[object, str]] = {0: "recnum", 1: "pcr", 2: "nv_index", 3: "digests"}
+_FIELDS: Final[dict[object, str]] = {
+    0: "recnum",
+    1: "pcr",
+    2: "nv_index",
+    3: "digests",
+    9: "content_type",
+    10: "content",
+}
 _CONTENTS: Final[dict[object, str]] = {
     4: "cel",
     5: "pcclient_std",
@@ -79,7 +86,7 @@ def _named(item: Any) -> Any:
         return item
     named: dict[object, Any] = {}
     for key, value in item.items():
-        if key in _CONTENTS:
+        if key in _CONTENTS and not (key == 9 and isinstance(value, int)):
             named["content_type"], named["content"] = _CONTENTS[key], value
         else:
             named[_FIELDS.get(key, key)] = value
@@ -191,7 +198,8 @@ def _octets(value: Any) -> tuple[bytes, ...]:
     if _HEX.fullmatch(text) or not text:
         found.append(bytes.fromhex(text))
     with suppress(binascii.Error, ValueError):
-        found.append(base64.b64decode(text.translate(str.maketrans("-_", "+/")), validate=True))
+        padded = text + "=" * (-len(text) % 4)
+        found.append(base64.b64decode(padded.translate(str.maketrans("-_", "+/")), validate=True))
     return (*found, value.encode("utf-8", "surrogatepass"))
 
 

@@ -18,6 +18,7 @@ from attestd.evidence.types import BootFacts
 from attestd.inspection.canonical import Content, collect, content_matches
 from attestd.inspection.celjson import looks_like_cbor, looks_like_json, read_cbor_records, read_json
 from attestd.inspection.celtlv import looks_like_tlv, read_tlv
+from attestd.inspection.logyaml import RENDERED, looks_like_rendering, read_rendering
 from attestd.inspection.parting import MOST_TOGETHER, Parting, cost, parting
 from attestd.inspection.refused import InspectionRefused
 from attestd.inspection.registers import Values
@@ -33,6 +34,7 @@ _GRUB: Final = tuple(prefix.encode() for prefix in IPL_PREFIXES)
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_=\s-]+")
 _HEXADECIMAL = re.compile(rb"0{6}(?:[0-9A-Fa-f]{2}|\s)+")
 """A log in hexadecimal begins with a register's number or a record's: six zeros."""
+_FIRMWARES: Final = frozenset({"pcclient_std", RENDERED})
 _NO_CONTENTS: Final[Mapping[int, Content]] = {}
 
 
@@ -161,6 +163,8 @@ def read_any_log(data: bytes) -> tuple[EventLog, Mapping[int, Content], Malforme
         found, fault = collect(read_tlv, plain, "cel-tlv")
     elif looks_like_json(plain):
         found, fault = collect(read_json, plain, "cel-json")
+    elif looks_like_rendering(plain):
+        found, fault = collect(read_rendering, plain, "tpm2-yaml")
     elif looks_like_cbor(plain):
         found, fault = collect(read_cbor_records, plain, "cel-cbor")
     else:
@@ -195,9 +199,10 @@ def _replayed(log: EventLog, bank: str) -> tuple[tuple[int, str], ...]:
 def _event(event: Event, content: Content | None) -> EventReport:
     digests = tuple((bank, digest.hex()) for bank, digest in event.digests)
     if content is None or (content.kind == "pcclient_std" and event.pcr != INFORMATIONAL_PCR):
-        kind, said, matches = event_type_name(event.type), summarise(event), digest_matches_data(event)
+        said, matches = summarise(event), digest_matches_data(event)
     else:
-        kind, said, matches = content.kind, content.text[:LONGEST], content_matches(event, content)
+        said, matches = content.text[:LONGEST], content_matches(event, content)
+    kind = event_type_name(event.type) if content is None or content.kind in _FIRMWARES else content.kind
     return EventReport(event.index, event.pcr, kind, digests, said, matches, content.kind if content else None)
 
 

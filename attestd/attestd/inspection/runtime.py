@@ -148,7 +148,7 @@ def _signers(entries: Iterable[ImaEntry]) -> tuple[tuple[str, int], ...]:
         if len(entry.fields) < 3 or not _has(entry.template, "sig"):
             continue
         signature = entry.fields[template_of(entry.template.encode()).fields.index("sig")]
-        if len(signature) > 9 and signature[0] in (3, 5) and signature[1] in (2, 3):
+        if len(signature) > 9 and signature[0] in (3, 5, 6) and signature[1] in (2, 3):
             key = signature[3:7].hex()
             found[key] = found.get(key, 0) + 1
     return tuple(sorted(found.items(), key=itemgetter(1), reverse=True)[:_SHOWN])

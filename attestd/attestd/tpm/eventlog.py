@@ -7,7 +7,7 @@ PC client platform firmware profile 1.06, 10; confidential-computing logs (UEFI 
 measurement registers in place of PCR numbers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from struct import Struct, error
 from typing import Final, Literal, NamedTuple
@@ -20,8 +20,8 @@ from attestd.tpm.eventtypes import EventType as EventType
 from attestd.tpm.eventtypes import event_type_name as event_type_name
 from attestd.tpm.pcr import initial_value
 
-Format = Literal["crypto-agile", "sha1-legacy", "cel-tlv", "cel-json", "cel-cbor"]
-"""The last three are the encodings of a Canonical Event Log, which people inspect and no device sends."""
+Format = Literal["crypto-agile", "sha1-legacy", "cel-tlv", "cel-json", "cel-cbor", "tpm2-yaml"]
+"""The last four are encodings of a Canonical Event Log and a tool's rendering, which people inspect and no device sends."""
 
 INFORMATIONAL_PCR: Final = 0xFFFFFFFF
 """The register number of events that extend nothing; Windows writes its trust points so (10.4.5)."""
@@ -110,7 +110,7 @@ def read_event_log(data: bytes) -> tuple[EventLog, Malformed | None]:
             end = _agile_events(data, start + size, layout, events)
         else:
             end = _legacy_events(data, events)
-        locality = _startup_locality(events)
+        locality = startup_locality(events)
     except Malformed as fault:
         return EventLog(_FORMATS[agile], algorithms, None, tuple(events), 0), fault
     return EventLog(_FORMATS[agile], algorithms, locality, tuple(events), len(data) - end), None
@@ -264,10 +264,11 @@ def _padding_start(data: bytes) -> int:
     return min(len(data.rstrip(b"\0")), len(data.rstrip(b"\xff")))
 
 
-def _startup_locality(events: list[Event]) -> int | None:
+def startup_locality(events: Sequence[Event]) -> int | None:
     """Return the locality of TPM2_Startup that the log claims, or None (10.4.5.3).
 
     The claim changes PCR 0's first value, so it has to come before anything is extended there, and once.
+    *Raises* `Malformed` ("eventlog-locality").
     """
     locality: int | None = None
     extended = False

@@ -136,6 +136,89 @@ def test_cbor_with_numbers_for_names_is_the_same_log():
         assert report["events"][0]["digest_matches_data"] is True
 
 
+HEADER = bytes.fromhex("53706563204944204576656e743033000000000000020002020000000400") + bytes.fromhex("14000b00200000")
+
+
+def test_the_standards_example_in_cbor_reads():
+    version = bytes.fromhex("1efb6b540c1d5540a4ad4ef4bf17b83a")
+    # [{0: 0, 1: 0, 3: [{0: 4, 1: h'00…'}], 9: 5, 10: {0: 3, 1: h'Spec ID…'}}, {0: 1, 1: 0, 3: […], 9: 5, 10: {0: 8, 1: …}}]
+    first = b"\xa5\x00\x00\x01\x00\x03\x81\xa2\x00\x04\x01\x54" + bytes(20)
+    first += b"\x09\x05\x0a\xa2\x00\x03\x01\x58\x25" + HEADER
+    second = b"\xa5\x00\x01\x01\x00\x03\x81\xa2\x00\x0b\x01\x58\x20" + sha256(version)
+    second += b"\x09\x05\x0a\xa2\x00\x08\x01\x50" + version
+
+    report = inspect_event_log(b"\x82" + first + second).document()
+
+    assert [event["type"] for event in report["events"]] == ["EV_NO_ACTION", "EV_S_CRTM_VERSION"]
+    assert report["pcrs"] == {"sha256": {"0": extended(sha256(version))}}
+
+
+def test_a_startup_locality_counts_in_every_encoding():
+    claim = {"event_type": "EV_NO_ACTION", "event_data": (b"StartupLocality\0\x03").hex()}
+    items = [
+        {"pcr": 0, "digests": {"sha256": "00" * 32}, "content_type": "pcclient_std", "content": claim},
+        {**record("a"), "pcr": 0},
+    ]
+
+    report = inspect_event_log(json.dumps(items).encode()).document()
+
+    value = sha256(bytes(31) + b"\x03" + sha256(b"a")).hex()
+    assert (report["startup_locality"], report["pcrs"]) == (3, {"sha256": {"0": value}})
+    assert inspect_event_log(json.dumps(items[::-1]).encode()).document()["reason"] == "eventlog-locality"
+
+
+RENDERING = """---
+version: 1
+events:
+- EventNum: 0
+  PCRIndex: 0
+  EventType: EV_NO_ACTION
+  Digest: "0000000000000000000000000000000000000000"
+  EventSize: 33
+  SpecID:
+  - Signature: Spec ID Event03
+- EventNum: 1
+  PCRIndex: 7
+  EventType: EV_SEPARATOR
+  DigestCount: 1
+  Digests:
+  - AlgorithmId: sha256
+    Digest: "df3f619804a92fdb4057192dc43dd748ea778adc52bc498ce80524c014b81119"
+  EventSize: 4
+  Event: "00000000"
+- EventNum: 2
+  PCRIndex: 4
+  EventType: EV_EFI_BOOT_SERVICES_APPLICATION
+  Digests:
+  - AlgorithmId: sha256
+    Digest: "%s"
+  EventSize: 100
+  Event:
+    ImageLocationInMemory: 0x1000
+    DevicePath: ''
+pcrs:
+  sha256:
+    0  : 0x00
+"""
+
+
+def test_what_a_tool_rendered_is_replayed_from_its_digests():
+    report = inspect_event_log((RENDERING % ("11" * 32)).encode()).document()
+
+    assert (report["format"], list(report["pcrs"]["sha256"])) == ("tpm2-yaml", ["4", "7"])
+    assert [(event["type"], event["digest_matches_data"]) for event in report["events"]] == [
+        ("EV_SEPARATOR", True),
+        ("EV_EFI_BOOT_SERVICES_APPLICATION", None),
+    ]
+    assert report["pcrs"]["sha256"]["4"] == extended(b"\x11" * 32)
+
+
+def test_a_rendering_with_a_digest_that_is_none_is_refused_with_what_was_before_it():
+    report = inspect_event_log((RENDERING % "zz").encode()).document()
+
+    assert (report["reason"], [event["pcr"] for event in report["events"]]) == ("eventlog-record", [7])
+
+
 @pytest.mark.parametrize("data", [sequence(*PHASES)[:-40], sequence(PHASES[0]) + b'\x1e{"pcr": 24}\n'])
 def test_e06_a_damaged_sequence_is_reported_up_to_the_damage(data):
     report = inspect_event_log(data).document()
