@@ -79,13 +79,13 @@ class Element:
         return encode(self.tag, self.content) == self.raw
 
 
-def elements(data: bytes) -> tuple[Element, ...]:
-    """Return the elements that fill `data` one after the other, at most MAX_SIBLINGS. *Raises* as `measure`, `der-too-many`."""
+def elements(data: bytes, *, most: int = bounds.MAX_SIBLINGS) -> tuple[Element, ...]:
+    """Return the elements that fill `data` one after the other, at most `most`. *Raises* as `measure`, `der-too-many`."""
     found: list[Element] = []
     offset = 0
     while offset < len(data):
-        if len(found) == bounds.MAX_SIBLINGS:
-            raise PkiError("der-too-many", f"more than {bounds.MAX_SIBLINGS} elements in one container")
+        if len(found) == most:
+            raise PkiError("der-too-many", f"more than {most} elements in one container")
         tag, start, end = measure(data, offset)
         found.append(Element(tag, data[offset:end], data[start:end]))
         offset = end

@@ -21,20 +21,16 @@ _FORMS: Final = {
     GENERALIZED_TIME: re.compile(rb"(\d{4})(\d\d)" + _REST),
 }
 _PLAIN: Final = {UTC_TIME: 13, GENERALIZED_TIME: 15}
-_LOOSE: Final = re.compile(rb"(\d{4}|\d\d)(\d\d)" + _REST)
 
 
-def read_time(element: der.Element, *, tags: frozenset[int] = frozenset(_FORMS)) -> tuple[int, tuple[str, ...]]:
+def read_time(element: der.Element) -> tuple[int, tuple[str, ...]]:
     """Return (unix seconds, deviations). *Raises* PkiError `certificate-malformed`."""
-    form = _FORMS.get(element.tag) if element.tag in tags else None
+    form = _FORMS.get(element.tag)
     match = form.fullmatch(element.content) if form is not None else None
-    if match is None:
-        # Platform certificates exist whose GeneralizedTime has two digits of a year.
-        match = _LOOSE.fullmatch(element.content) if element.tag == GENERALIZED_TIME else None
     if match is None:
         raise PkiError("certificate-malformed", "a time is neither UTCTime nor GeneralizedTime with a zone")
     year, *rest = (int(part or b"0") for part in match.groups()[:6])
-    if len(match[1]) == 2:
+    if element.tag == UTC_TIME:
         year += 1900 if year >= 50 else 2000
     try:
         moment = datetime(year, *rest, tzinfo=UTC)  # type: ignore[misc, arg-type]

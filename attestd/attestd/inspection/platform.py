@@ -10,21 +10,30 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from attestd.evidence.ek import BUDGET
+from attestd.inspection.certificates import missing_issuer
+from attestd.inspection.platformparts import (
+    PLATFORM_TRAITS,
+    Part,
+    addresses_of,
+    parts_of,
+    properties_of,
+    text_of,
+    traits_of,
+)
 from attestd.inspection.refused import InspectionRefused
+from attestd.inspection.wrapped import certificates_in, peeled
 from attestd.protocol.limits import INSPECTED_CERTIFICATE
-from attestd_pki import bounds, der, extensions
+from attestd_pki import der, extensions
 from attestd_pki.certificate import Certificate, Extension, Name, parse_certificate, read_name
 from attestd_pki.chain import Exceptions, Expiry, TrustStore, build_and_verify_chain
 from attestd_pki.errors import PkiError
-from attestd_pki.signatures import verify_signature
+from attestd_pki.signatures import kinds_fit, known_algorithm, verify_signature, weak_hash
+from attestd_pki.times import read_time
 
-_PEM = re.compile(rb"-----BEGIN (?:ATTRIBUTE |X509 )?CERTIFICATE-----([A-Za-z0-9+/=\s]*)-----END ")
-_TIME = re.compile(rb"(\d{4}|\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(Z|[+-]\d{4})")
-_TEXTS: Final = {0x0C: "utf-8", 0x13: "ascii", 0x16: "ascii", 0x1E: "utf-16-be"}
+_PEM = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ ){0,3}CERTIFICATE-----([A-Za-z0-9+/=\s]*)(?:-----END |\Z)")
 _NAMES: Final = {
     "2.23.133.2.4": "manufacturer",
     "2.23.133.2.5": "model",
@@ -34,6 +43,7 @@ _NAMES: Final = {
     "2.23.133.5.1.4": "model",
     "2.23.133.5.1.5": "version",
     "2.23.133.5.1.6": "serial",
+    "2.23.133.5.1.2": "manufacturer_id",
     "2.23.133.2.1": "tpm_manufacturer",
     "2.23.133.2.2": "tpm_model",
     "2.23.133.2.3": "tpm_firmware_version",
@@ -43,27 +53,31 @@ ATTRIBUTES: Final = {
     "2.23.133.2.19": "security assertions of the TBB",
     "2.23.133.2.23": "credential specification",
     "2.23.133.2.25": "credential type",
+    "2.23.133.2.26": "previous platform certificates",
+    "2.23.133.2.27": "security assertions of the TBB",
+    "2.23.133.2.28": "cryptographic anchors",
+    "2.23.133.2.29": "platform ownership",
+    "2.23.133.2.30": "manufacturing assertions",
     "2.23.133.5.1.2": "manufacturer id",
     "2.23.133.5.1.3": "configuration URI",
     "2.23.133.5.1.7.1": "platform configuration",
     "2.23.133.5.1.7.2": "platform configuration",
+    "2.23.133.5.1.7.3": "platform configuration",
+    "2.23.133.5.1.7.4": "configuration URI",
 }
-_CONFIGURATIONS: Final = frozenset({"2.23.133.5.1.7.1", "2.23.133.5.1.7.2"})
-PLATFORM_PURPOSE: Final = "2.23.133.8.2"
-"""tcg-kp-PlatformAttributeCertificate."""
-_STATUS: Final = {0: "added", 1: "modified", 2: "removed"}
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One component; empty where the certificate says nothing. `status` is set in a delta certificate."""
-
-    component_class: str
-    manufacturer: str
-    model: str
-    serial: str
-    revision: str
-    status: str
+_CREDENTIAL_TYPE: Final = "2.23.133.2.25"
+_CREDENTIAL_SPECIFICATION: Final = "2.23.133.2.23"
+_IDENTIFIER: Final = "2.23.133.5.1.8"
+_TYPES: Final = {
+    "2.23.133.8.2": "base",
+    "2.23.133.8.4": "base",
+    "2.23.133.8.5": "delta",
+    "2.23.133.8.6": "delta",
+    "2.23.133.8.7": "rebase",
+    "2.23.133.8.8": "rebase",
+}
+"""tcg-kp-…: for platform, delta and rebase certificates, of attributes and of keys."""
+_MOST_BESIDE: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +93,8 @@ class PlatformReport:
     attributes: tuple[str, ...]
     components: tuple[Part, ...]
     properties: tuple[tuple[str, str], ...]
+    uris: tuple[str, ...]
+    credential: tuple[tuple[str, str], ...]
     chain: tuple[Certificate, ...]
 
     def document(self) -> dict[str, Any]:
@@ -103,6 +119,9 @@ class PlatformReport:
             "attributes": list(self.attributes),
             "components": [{name: getattr(one, name) for name in one.__slots__} for one in self.components],
             "properties": [{"name": name, "value": value} for name, value in self.properties],
+            "uris": list(self.uris),
+            "credential": dict(self.credential),
+            "missing": missing_issuer((self.certificate,)) if self.outcome == "untrusted" and not self.chain else None,
             "chain": [one.sha256.hex() for one in self.chain],
         }
 
@@ -124,18 +143,19 @@ def inspect_platform(data: bytes, store: TrustStore | None, *, at: int) -> Platf
 
     *Raises* `InspectionRefused` ("platform-malformed", "platform-size").
     """
-    raw = _unwrapped(data)
     notes: list[str] = []
+    raw = _unwrapped(data, notes)
     try:
         parts = _parts(raw, notes)
         platform = _platform_names(parts.certificate, notes)
-        found = _components(parts.attributes)
-        properties = tuple(_properties(parts.attributes))
+        found = parts_of(parts.attributes)
+        properties = tuple(properties_of(parts.attributes))
+        uris = tuple(addresses_of(parts.attributes))
+        credential = tuple(_credential(parts))
     except PkiError as error:
         raise InspectionRefused("platform-malformed", error.message) from None
     outcome, reasons, chain = _judged(parts.certificate, store, at)
-    if at > parts.certificate.not_after:
-        notes.append("expired")
+    notes += _odd(parts.certificate, at)
     return PlatformReport(
         outcome=outcome,
         reasons=reasons,
@@ -146,27 +166,62 @@ def inspect_platform(data: bytes, store: TrustStore | None, *, at: int) -> Platf
         attributes=tuple(ATTRIBUTES.get(kind, kind) for kind, _ in parts.attributes),
         components=found,
         properties=properties,
+        uris=uris,
+        credential=credential,
         chain=chain,
     )
 
 
-def _unwrapped(data: bytes) -> bytes:
-    """Return the DER bytes, of which trailing padding of an NV index is dropped."""
+def _odd(certificate: Certificate, at: int) -> Iterator[str]:
+    if at > certificate.not_after:
+        yield "expired"
+    if at < certificate.not_before:
+        yield "not-yet-valid"
+    if (weak := weak_hash(certificate)) is not None:
+        yield f"{weak}-signature"
+
+
+def _credential(parts: "_Parts") -> Iterator[tuple[str, str]]:
+    """Yield what the certificate says it is: the version of the profile, base or delta."""
+    purposes = extensions.extended_key_usage(parts.certificate) or ()
+    told = [_TYPES[purpose] for purpose in purposes if purpose in _TYPES]
+    for kind, value in parts.attributes:
+        content = der.elements(value)[0].content if value else b""
+        if kind == _CREDENTIAL_SPECIFICATION:
+            numbers = [one for one in der.elements(content) if one.tag == der.INTEGER and len(one.content) <= 4]
+            if numbers:
+                yield "profile", ".".join(str(der.integer(one)) for one in numbers)
+        elif kind == _CREDENTIAL_TYPE:
+            named = [der.object_identifier(one) for one in der.elements(content) if one.tag == der.OBJECT_IDENTIFIER]
+            told += [_TYPES.get(one, one) for one in named]
+    if told:
+        yield "type", told[-1]
+
+
+def _unwrapped(data: bytes, notes: list[str]) -> bytes:
+    """Return the DER bytes of the first certificate in a file of any form; padding of an NV index is dropped."""
     if len(data) > INSPECTED_CERTIFICATE:
         raise InspectionRefused("platform-size", f"a platform certificate of {len(data)} bytes")
-    block = _PEM.search(data)
-    text = block[1] if block is not None else data.strip()
-    if block is not None or (data[:1] != b"\x30" and re.fullmatch(rb"[A-Za-z0-9+/=\s]+", text)):
-        try:
-            data = base64.b64decode(b"".join(text.split()), validate=True)
-        except (binascii.Error, ValueError):
-            raise InspectionRefused("platform-malformed", "not base64 that can be read") from None
+    blocks = _PEM.findall(data)[:_MOST_BESIDE]
     try:
+        found: tuple[bytes, ...] = ()
+        if blocks:
+            data = base64.b64decode(b"".join(blocks[0].split()), validate=True)
+        elif data[:1] != b"\x30" and (inner := peeled(data)) is not None:
+            return _unwrapped(inner[0], notes)
+        elif data[:1] != b"\x30":
+            found, _ = certificates_in(data)
+            data = found[0] if found else b""
         _, _, end = der.measure(data)
+    except (binascii.Error, ValueError):
+        raise InspectionRefused("platform-malformed", "not base64 that can be read") from None
     except PkiError as error:
         raise InspectionRefused("platform-malformed", error.message) from None
-    if data[:1] != b"\x30" or data[end:].strip(b"\0\xff\r\n") or end > bounds.MAX_CERTIFICATE:
+    rest = data[end:].strip(b"\0\xff\r\n \t")
+    if data[:1] != b"\x30" or (rest and rest[:1] != b"\x30"):
         raise InspectionRefused("platform-malformed", "not one DER SEQUENCE")
+    if max(len(blocks), len(found)) > 1 or rest:
+        notes.append("several-certificates-in-one-place")
     return data[:end]
 
 
@@ -185,15 +240,17 @@ def _parts(raw: bytes, notes: list[str]) -> _Parts:
         identity = parse_certificate(raw)
     except PkiError:
         return _attribute_certificate(raw, notes)
-    if PLATFORM_PURPOSE not in (extensions.extended_key_usage(identity) or ()):
+    if not _TYPES.keys() & set(extensions.extended_key_usage(identity) or ()):
         raise PkiError("certificate-malformed", "a certificate of a key, and not for a platform (attestd inspect cert)")
     notes.append("certificate-of-a-key-instead-of-attributes")
-    return _Parts(identity, (), ())
+    extension = identity.extension(extensions.SUBJECT_DIRECTORY_ATTRIBUTES)
+    listed = der.elements(der.only(extension.value, der.SEQUENCE).content) if extension is not None else ()
+    return _Parts(identity, (), tuple(_attribute(one) for one in listed))
 
 
 def _attribute_certificate(raw: bytes, notes: list[str]) -> _Parts:
     """Take apart an AttributeCertificate (RFC 5755, 4.1)."""
-    info, _, signature = _exactly(der.only(raw, der.SEQUENCE).content, 3)
+    info, outer, signature = _exactly(der.only(raw, der.SEQUENCE).content, 3)
     fields = der.elements(info.content)
     if len(fields) < 7 or info.tag != der.SEQUENCE:
         raise PkiError("certificate-malformed", "not an attribute certificate")
@@ -202,6 +259,8 @@ def _attribute_certificate(raw: bytes, notes: list[str]) -> _Parts:
     begin, end = _exactly(validity.content, 2)
     if not kind:
         raise PkiError("certificate-malformed", "a signature without an algorithm")
+    if outer.content != algorithm.content:
+        notes.append("signature-algorithms-differ")
     whose = tuple(_holder(holder))
     listed = tuple(_attribute(one) for one in der.elements(attributes.content))
     certificate = Certificate(
@@ -213,8 +272,8 @@ def _attribute_certificate(raw: bytes, notes: list[str]) -> _Parts:
         signature_parameters=kind[1].raw if len(kind) > 1 else b"",
         issuer=_issuer(issuer),
         subject=Name(b"", ((("platform", ""),),)),
-        not_before=_seconds(begin),
-        not_after=_seconds(end),
+        not_before=read_time(begin)[0],
+        not_after=read_time(end)[0],
         spki=b"",
         key_oid="",
         key_type="unknown",
@@ -270,21 +329,6 @@ def _attribute(element: der.Element) -> tuple[str, bytes]:
     return der.object_identifier(kind), values.content
 
 
-def _seconds(element: der.Element) -> int:
-    """Return a time as unix seconds. It ought to be GeneralizedTime in UTC (4.2.6); UTCTime and offsets occur, with one meaning."""
-    match = _TIME.fullmatch(element.content)
-    if match is None:
-        raise PkiError("certificate-malformed", "a time is neither GeneralizedTime nor UTCTime")
-    year, *rest = (int(part) for part in match.groups()[:6])
-    offset = match[7].decode()
-    shift = 0 if offset == "Z" else int(offset[0] + "1") * (int(offset[1:3]) * 3600 + int(offset[3:]) * 60)
-    try:
-        moment = datetime(year if year > 99 else year + (1900 if year >= 50 else 2000), *rest, tzinfo=UTC)  # type: ignore[misc, arg-type]
-    except ValueError:
-        raise PkiError("certificate-malformed", "a time is not in the calendar") from None
-    return int(moment.timestamp()) - shift
-
-
 def _extensions(rest: tuple[der.Element, ...]) -> Iterator[Extension]:
     for wrapped in (one for one in rest if one.tag == der.SEQUENCE):
         for one in der.elements(wrapped.content):
@@ -306,59 +350,30 @@ def _platform_names(certificate: Certificate, notes: list[str]) -> dict[str, str
             names: tuple[Name, ...] = (read_name(whole),)
         else:
             names = extensions.alternative_directory_names(certificate)
+            found |= dict(_identifiers(whole))
         for kind, value in (attribute for name in names for rdn in name.rdns for attribute in rdn):
-            found.setdefault(_NAMES.get(kind, kind), value[:256])
+            found.setdefault(_NAMES.get(kind, kind), _enterprise(value) if value.startswith("#") else value[:256])
     if not found.get("manufacturer") or not found.get("model"):
         notes.append("platform-not-named")
     return found
 
 
-def _components(attributes: tuple[tuple[str, bytes], ...]) -> tuple[Part, ...]:
-    """Return componentIdentifiers of every platform configuration ([0] of its SEQUENCE)."""
-    found: list[Part] = []
-    for kind, value in attributes:
-        if kind not in _CONFIGURATIONS:
-            continue
-        for one in der.elements(der.only(value, der.SEQUENCE).content):
-            if one.tag == 0xA0:
-                found += [_component(part) for part in der.elements(one.content)]
-    return tuple(found)
+def _identifiers(names: der.Element) -> Iterator[tuple[str, str]]:
+    """Yield the traits by which version 2.0 names a platform: otherName [0] of type platformIdentifier."""
+    for name in der.elements(names.content):
+        parts = der.elements(name.content) if name.tag == 0xA0 else ()
+        if len(parts) == 2 and parts[0].tag == der.OBJECT_IDENTIFIER and der.object_identifier(parts[0]) == _IDENTIFIER:
+            for category, value in traits_of(der.only(parts[1].content, der.SEQUENCE).content):
+                if category in PLATFORM_TRAITS:
+                    yield PLATFORM_TRAITS[category], text_of(value)
 
 
-def _component(element: der.Element) -> Part:
-    texts: list[str] = []
-    tagged: dict[int, str] = {}
-    kind = ""
-    for one in der.elements(element.content):
-        if one.tag == der.SEQUENCE and not texts:
-            kind = "".join(part.content.hex() for part in der.elements(one.content) if part.tag == der.OCTET_STRING)
-        elif one.tag in _TEXTS:
-            texts.append(_text(one))
-        elif one.tag in (0x80, 0x81):
-            tagged[one.tag] = one.content.decode("utf-8", "replace")
-        elif one.tag == 0x87:
-            tagged[one.tag] = _STATUS.get(int.from_bytes(one.content, "big"), "")
-    manufacturer, model = (*texts, "", "")[:2]
-    return Part(kind, manufacturer, model, tagged.get(0x80, ""), tagged.get(0x81, ""), tagged.get(0x87, ""))
-
-
-def _properties(attributes: tuple[tuple[str, bytes], ...]) -> Iterator[tuple[str, str]]:
-    """Yield the properties of the configuration ([1] of its SEQUENCE, [2] in the first version where it holds pairs)."""
-    for kind, value in attributes:
-        if kind not in _CONFIGURATIONS:
-            continue
-        for one in der.elements(der.only(value, der.SEQUENCE).content):
-            if one.tag not in (0xA1, 0xA2):
-                continue
-            for pair in der.elements(one.content):
-                texts = [_text(part) for part in der.elements(pair.content)] if pair.tag == der.SEQUENCE else []
-                if len(texts) >= 2:
-                    yield texts[0], texts[1]
-
-
-def _text(element: der.Element) -> str:
-    encoding = _TEXTS.get(element.tag)
-    return element.content.decode(encoding, "replace")[:256] if encoding else element.content.hex()[:256]
+def _enterprise(written: str) -> str:
+    """Return a manufacturer's private enterprise number, which names have as a SEQUENCE of one identifier."""
+    try:
+        return der.object_identifier(der.elements(der.only(bytes.fromhex(written[1:]), der.SEQUENCE).content)[0])
+    except (PkiError, ValueError, IndexError):
+        return written[:256]
 
 
 def _judged(
@@ -370,16 +385,40 @@ def _judged(
     """
     if store is None:
         return "parsed", (), ()
-    refusal = PkiError("chain-issuer-missing", f"the issuer {certificate.issuer.text} is not in the bundle")
-    known = frozenset(one.sha256 for same in store.by_subject.values() for one in same)
-    lenient = Exceptions(sha1_issuers=known, expiry=Expiry.RECORD_ALL)
-    for issuer in store.by_subject.get(certificate.issuer.key, ())[: BUDGET.signatures]:
+    missing = missing_issuer((certificate,))
+    key = f" with key identifier {missing['key_id']}" if missing.get("key_id") else ""
+    absent = PkiError("chain-issuer-missing", f"the issuer {certificate.issuer.text}{key} is not in the bundle")
+    refusal = absent
+    known = tuple(one for same in store.by_subject.values() for one in same)
+    recorded = frozenset(one.sha256 for one in known)
+    lenient = Exceptions(sha1_issuers=recorded, expiry=Expiry.RECORD_ALL, recorded=recorded)
+    for issuer in _issuers(certificate, store, known)[: BUDGET.signatures]:
+        if known_algorithm(certificate) and not kinds_fit(certificate, issuer):
+            continue  # a key that cannot have made it is another authority's of the same name
         try:
             verify_signature(certificate, issuer)
             chain = build_and_verify_chain(issuer, (), store, at=at, budget=BUDGET, exceptions=lenient)
         except PkiError as error:
-            refusal = error
+            another = error.code == "signature-invalid" and not _meant(certificate, issuer)
+            refusal = refusal if another else error
         else:
             return "trusted", (), chain.certificates
-    missing = refusal.code in {"chain-issuer-missing", "chain-self-signed", "chain-too-long"}
-    return ("untrusted" if missing else "refused"), ((refusal.code, refusal.message),), ()
+    untrusted = refusal.code in {"chain-issuer-missing", "chain-self-signed", "chain-too-long"}
+    return ("untrusted" if untrusted else "refused"), ((refusal.code, refusal.message),), ()
+
+
+def _issuers(certificate: Certificate, store: TrustStore, known: tuple[Certificate, ...]) -> list[Certificate]:
+    """Return the authorities of the issuer's name, and those of the key that the certificate says signed it."""
+    same = [*store.by_subject.get(certificate.issuer.key, ())]
+    by_key = [one for one in known if one not in same and _meant(certificate, one, surely=True)]
+    return sorted((*same, *by_key), key=lambda one: not _meant(certificate, one))
+
+
+def _meant(certificate: Certificate, issuer: Certificate, *, surely: bool = False) -> bool:
+    """Return whether the key identifiers agree; where one is absent, whether they may."""
+    try:
+        wanted = extensions.authority_key_identifier(certificate)
+        offered = extensions.subject_key_identifier(issuer)
+    except PkiError:
+        return not surely
+    return wanted == offered if wanted is not None and offered is not None else not surely

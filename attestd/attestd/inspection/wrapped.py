@@ -47,10 +47,10 @@ def certificates_in(data: bytes) -> Found:
         listed = _listed(data)
         if listed:
             return listed, tuple(around)
-        peeled = _peeled(data)
-        if peeled is None:
+        inner = peeled(data)
+        if inner is None:
             break
-        data, what = peeled
+        data, what = inner
         around += [what] if what else []
     found, odd = _of_index(data)
     return found, (*around, *odd)
@@ -78,7 +78,7 @@ def _whole(data: bytes) -> bytes:
     return data[:end]
 
 
-def _peeled(data: bytes) -> tuple[bytes, str] | None:
+def peeled(data: bytes) -> tuple[bytes, str] | None:
     """Return what lies in the outermost wrapping and its name (base64 has none), or None where there is none of these."""
     if data.startswith(b"\x1f\x8b"):
         return _inflated(data), "gzip"
