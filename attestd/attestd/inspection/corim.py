@@ -260,7 +260,7 @@ def _tags(value: object, rules: ProfileRules | None, notes: list[str]) -> Tags:
         if kind == "comid":
             comids.append(read_comid(item, rules))
         elif kind == "coswid":
-            coswids.append(read_coswid(item))
+            coswids.append(read_coswid(item.value if isinstance(item, Tag) else item))
         elif kind == "cotl":
             lists.append(_list_of_tags(item))
         else:

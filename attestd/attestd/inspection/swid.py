@@ -118,7 +118,8 @@ def _files(payload: object, kind: str) -> Iterator[File]:
             yield File(_joined(path, one), size if isinstance(size, int) else None, _hashes(one.get(7)), kind)
         for one in _several(place.get(16)):
             if isinstance(one, dict):
-                waiting.append((one.get(26), _joined(path, one), depth + 1))
+                # Its elements belong under path-elements (26); some tools write them into the directory itself.
+                waiting.append((one.get(26, one), _joined(path, one), depth + 1))
 
 
 def _joined(path: str, item: dict[Any, Any]) -> str:

@@ -75,6 +75,84 @@ def test_an_unknown_profile_is_judged_by_its_form_alone_and_says_so():
     assert (report.accepted, any("profile" in note for note in report.notes)) == (True, True)
 
 
+CLASS = {0: {1: "ACME", 2: "Box"}}
+STATE = [CLASS, [{1: {2: [[1, bytes(32)]]}, 2: [cbor2.CBORTag(554, "a key")]}]]
+CONDITIONAL = {
+    "a series": (
+        {8: [[STATE, [[[{1: {1: cbor2.CBORTag(553, 3)}}], [{1: {11: "good"}}]]]]]},
+        "security version at least 3 then name good",
+    ),
+    "conditions": ({10: [[[STATE], [[CLASS, [{1: {0: {0: "1.0"}}}]]]]]}, "if one of 1 keys signed then version 1.0"),
+    "a membership": ({5: [[CLASS, [{0: {1: "Other"}}]]]}, "Other"),
+    "a dependency": ({4: [["one", ["another"]]]}, "another"),
+    "software": ({6: [[CLASS, ["a swid tag"]]]}, "software tags a swid tag"),
+    "what nobody knows": ({77: [["a", "triple"]]}, "triple"),
+}
+
+
+@pytest.mark.parametrize("name", CONDITIONAL)
+def test_every_kind_of_triple_is_said_in_words(name):
+    triples, words = CONDITIONAL[name]
+
+    report = inspect_corim(manifest({1: {0: "x"}, 4: triples}), at=AT)
+
+    assert any(words in said for _, _, said in report.comids[0].statements)
+
+
+VALUES = {
+    "a flag": ({3: {3: False, 1: True}}, "not-debug"),
+    "an address": ({7: bytes(4)}, "address 0.0.0.0"),
+    "a range": ({15: cbor2.CBORTag(564, [1, None])}, "between 1 and unbounded"),
+    "a masked value": ({4: cbor2.CBORTag(563, [b"\1", b"\xff"])}, "raw value 01 under mask ff"),
+    "a register": ({14: {3: [[1, bytes(32)]]}}, "register 3 sha256:00"),
+    "a number that nobody knows": ({-70000: [1]}, "value -70000 [1]"),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_every_value_of_a_measurement_is_said_in_words(name):
+    values, words = VALUES[name]
+    comid = {1: {0: "x"}, 4: {0: [[CLASS, [{1: values}]]]}}
+
+    assert words in inspect_corim(manifest(comid), at=AT).comids[0].statements[0][2]
+
+
+def test_a_list_of_tags_is_shown_and_one_without_tags_is_refused():
+    def listed(value):
+        return cbor2.dumps(cbor2.CBORTag(501, {0: "m", 1: [cbor2.CBORTag(508, cbor2.dumps(value))]}))
+
+    tags = inspect_corim(listed({0: {0: "all"}, 1: [{0: "one"}, {0: bytes(16)}], 2: {}}), at=AT).document()["tags"]
+
+    assert tags == [{"kind": "cotl", "id": "all", "active": ["one", "00" * 16]}]
+    assert refusal_of(lambda: inspect_corim(listed({0: {0: "all"}, 1: []}), at=AT)) == "cotl-malformed"
+
+
+def test_e06_what_many_lines_repeat_is_cut():
+    long = "x" * 100_000
+    comid = {1: {0: "x"}, 4: {0: [[{0: {1: long}}, [{1: {11: "a"}}] * 5_000]]}}
+
+    report = inspect_corim(manifest(comid), at=AT)
+
+    assert sum(map(len, report.comids[0].statements[0])) < 1_000
+    assert len(json.dumps(report.document())) < 5_000_000
+
+
+def test_files_directly_in_a_coswids_directory_are_read():
+    tag = {0: "t", 1: "n", 2: {31: "ACME", 33: 1}, 6: {16: {24: "rim", 17: {24: "log.bin", 7: [1, bytes(32)]}}}}
+
+    assert inspect_rim(cbor2.dumps(tag), None, at=AT).tags[0].files[0].path == "rim/log.bin"
+
+
+def test_measurements_of_a_component_are_no_files():
+    space = 'xmlns:S="http://www.w3.org/2001/04/xmlenc#sha384"'
+    resource = f'<Resource type="Measurement" index="1" {space} S:Hash0="{{0}}" S:Hash1="{{0}}"/>'
+    tag = f"<SoftwareIdentity name='x' tagId='y'><Payload>{resource.format('ab' * 48)}</Payload></SoftwareIdentity>"
+
+    (found,) = inspect_rim(tag.encode(), None, at=AT).tags[0].files
+
+    assert (found.kind, found.hashes) == ("Measurement", ("sha384:" + "ab" * 48,) * 2)
+
+
 HOSTILE = {
     "entities": b'<!DOCTYPE a [<!ENTITY b "c">]><SoftwareIdentity>&b;</SoftwareIdentity>',
     "a document type": b'<!DOCTYPE a SYSTEM "file:///etc/passwd"><SoftwareIdentity/>',
