@@ -138,15 +138,14 @@ def _exists(output: Path) -> CommandFailed:
 
 def _text(listed: "AllowList", onto: Path | None, name: str, version: int, *, replace_all: bool) -> str:
     """Return the document to write. *Raises* CommandFailed, ProfileError."""
-    from attestd.cli.inspect_files import profile_in
+    from attestd.cli.profile import read_profile
     from attestd.reference import allowlist
     from attestd.reference.files import ArtefactRefused
 
     try:
         if onto is None:
             return allowlist.document(listed, name=name, version=version)
-        profile_in(onto)  # bounds what is read, and says what is no text
-        return allowlist.onto(onto.read_bytes().decode(), listed, replace_all=replace_all)
+        return allowlist.onto(read_profile(onto)[1], listed, replace_all=replace_all)
     except ArtefactRefused as error:
         raise CommandFailed(error.code, error.message) from None
 

@@ -294,6 +294,32 @@ def test_a_file_of_another_kind_is_refused(data):
     assert code_of(lambda x: kind_of(io.BytesIO(x)), data) == "artefact-unknown"
 
 
+NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=120).filter(
+    lambda name: name not in (".", "..")
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    files=st.dictionaries(st.lists(NAMES, min_size=1, max_size=4).map("/".join), st.binary(max_size=1100), max_size=6),
+    form=st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]),
+)
+def test_whatever_tar_can_store_is_read_as_it_was(files, form):
+    data = tar([Node(f"./{path}", content) for path, content in files.items()], form=form)
+
+    assert of_tar(data) == {f"/{path}": listed(content) for path, content in files.items()}
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    files=st.dictionaries(st.lists(NAMES, min_size=1, max_size=4).map("/".join), st.binary(max_size=1100), max_size=6)
+)
+def test_whatever_cpio_can_store_is_read_as_it_was(files):
+    data = cpio([executable(path, content) for path, content in files.items()])
+
+    assert of_initramfs(data) == {f"/{path}": listed(content) for path, content in files.items()}
+
+
 READERS = {
     "tar": (tar(ROOT), of_tar),
     "pax": (tar(ROOT, form=tarfile.PAX_FORMAT), of_tar),
