@@ -46,8 +46,13 @@ def boot_facts(log: EventLog, *, log_digest: bytes, bank: str, pcrs: Mapping[int
         return _inactive(log_digest, bank, pcrs, "the log has no digests of this bank")
     if pcrs and not any(any(pcrs[index]) for index in FIRMWARE_REGISTERS & pcrs.keys()):
         return _inactive(log_digest, bank, pcrs, "PCR 0 to 7 are all zero")
-    separated = _separated(replayed, log, bank, pcrs)
-    explained, unexplained, unlogged = _explain(replayed, log, {**pcrs, **separated} if separated else pcrs)
+    explained, unexplained, unlogged = _explain(replayed, log, pcrs)
+    separated = _separated(replayed, log, bank, {index: pcrs[index] for index in _SEPARATED & (unexplained | unlogged)})
+    explained, unexplained, unlogged = (
+        explained | separated.keys(),
+        unexplained - separated.keys(),
+        unlogged - separated.keys(),
+    )
     phases = _phases(replayed, log, bank=bank, quoted=pcrs.get(_PHASE_REGISTER))
     if phases:
         explained, unexplained, unlogged = (
@@ -107,18 +112,10 @@ def _untouched(log: EventLog, index: int, size: int) -> bytes:
 
 
 def _separated(replayed: Replay, log: EventLog, bank: str, pcrs: Mapping[int, bytes]) -> dict[int, bytes]:
-    """Return the registers whose quoted value is one separator of the running system past the log's, with the log's value."""
-    digest = b""
-    found: dict[int, bytes] = {}
-    for index, value in pcrs.items():
-        if index not in _SEPARATED:
-            continue
-        reached = replayed.pcrs.get(index) or _untouched(log, index, len(value))
-        if reached != value:
-            digest = digest or hasher(bank)(_OS_SEPARATOR.encode()).digest()
-            if extend(bank, reached, digest) == value:
-                found[index] = reached
-    return found
+    """Return those of the registers whose value is one separator of the running system past the log's, with the log's value."""
+    digest = hasher(bank)(_OS_SEPARATOR.encode()).digest()
+    reached = {index: replayed.pcrs.get(index) or _untouched(log, index, len(value)) for index, value in pcrs.items()}
+    return {index: reached[index] for index, value in pcrs.items() if extend(bank, reached[index], digest) == value}
 
 
 def _separators(separated: Mapping[int, bytes], log: EventLog, bank: str) -> tuple[Component, ...]:

@@ -181,14 +181,13 @@ def _platform_config(seen: Seen) -> Reading | None:
 
 
 def _boot_variable(seen: Seen) -> Reading | None:
-    if seen.whole is not None:
-        try:
-            first, *others = (_boot_text(variable) for variable in parse_variables(seen.whole))
-        except (Malformed, ValueError):
-            pass  # not one variable after the other; an empty event has none
-        else:
-            return Reading(first.claim, first.value, first.label, tuple((one.claim, one.value or "") for one in others))
-    variable = _variable(seen)
+    try:
+        variable = _variable(seen)
+    except Malformed:
+        if not seen.whole:
+            raise
+        first, *others = (_boot_text(one) for one in parse_variables(seen.whole))
+        return first._replace(more=tuple((one.claim, one.value or "") for one in others))
     return None if variable is None else _boot_text(variable)
 
 

@@ -71,8 +71,9 @@ def components(events: Iterable[Event], bank: str, *, registers: frozenset[int])
         if pcr in places:
             places[pcr] = _next_place(place, found)
         yield Component(found.claim, pcr, number, digest, found.value, found.label, found.data), found.altered
-        for claim, value, label in found.more:
-            yield Component(claim, pcr, number, digest, value, label), False
+        if found.more:
+            for claim, value, label in found.more:
+                yield Component(claim, pcr, number, digest, value, label), False
 
 
 def _next_place(place: Place, found: Examined) -> Place:
@@ -88,7 +89,7 @@ def _examine(pcr: int, kind: int, digest: bytes, data: bytes, bank: str, place: 
     event = Event(0, pcr, kind, ((bank, digest),), data)
     proof = None if _is_about_something_else(event) else measured(event, bank)
     claim, value, label, parts, content = read_event(Seen(event, proof, place))
-    more = tuple((name, text, printable(text[:_SHOWN])) for name, text in parts)
+    more = tuple((name, text, printable(text[:_SHOWN])) for name, text in parts) if parts else ()
     return Examined(claim, value, printable(label[:_SHOWN]), proof is None and _must_hash(event), more, content)
 
 

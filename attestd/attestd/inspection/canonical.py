@@ -90,6 +90,8 @@ def collect(
         return canonical(form, _without_claims(records)), fault
     except InspectionRefused as refusal:
         return canonical(form, _without_claims(records)), Malformed("eventlog-record", refusal.message)
+    if not records:
+        return canonical(form, ()), Malformed("eventlog-record", "there is no record")
     try:
         return canonical(form, records), None
     except Malformed as fault:
