@@ -6,12 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from attestd.inspection.statements import inspect_certify, inspect_quote
 from attestd.tpm.public import parse_public_area, spki
 from attestd.tpm.signature import parse_signature
+from cert_forge import rsa_key
 from inspecting import path_of, refusal_of
 from testdata import manifest_items, needs_testdata
 
@@ -166,3 +169,77 @@ def test_a_tuple_with_a_wrong_type_is_refused_or_judged_and_nothing_breaks(field
     assert code in {None, "hex-malformed", "pcrs-malformed", "tuple-malformed", "ak-malformed"}
     if code is None and field in ("attest", "signature_tpmt", "ak_tpmt_public"):
         assert not inspect_quote(data).accepted
+
+
+# --- schemes, sizes and curves ----------------------------------------------------------------------------------------------
+
+MESSAGE = json.loads(path_of(QUOTES[0]).read_text())["attest"] if QUOTES else ""
+DIGESTS = {
+    "sha1": (4, hashes.SHA1()),
+    "sha256": (11, hashes.SHA256()),
+    "sha384": (12, hashes.SHA384()),
+    "sha512": (13, hashes.SHA512()),
+}
+CURVES = {
+    "P-256": (ec.SECP256R1(), "sha256", None),
+    "P-384": (ec.SECP384R1(), "sha384", None),
+    "P-521": (ec.SECP521R1(), "sha512", None),
+    "P-224": (ec.SECP224R1(), "sha256", "ak-scheme"),
+    "P-192": (ec.SECP192R1(), "sha256", "ak-scheme"),
+}
+
+
+def spki_of(key: Any) -> str:
+    octets_: bytes = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return octets_.hex()
+
+
+def judged(document: Document) -> tuple[bool | None, list[str]]:
+    report = inspect_quote(json.dumps({"attest": MESSAGE, **document}).encode())
+    return report.signature_valid, [code for code, _ in report.reasons]
+
+
+@pytest.mark.parametrize(("curve", "digest", "code"), CURVES.values(), ids=CURVES.keys())
+def test_a_signature_on_any_curve_is_judged_by_its_mathematics(curve: Any, digest: str, code: str | None) -> None:
+    key = ec.derive_private_key(17, curve)
+    number, form = DIGESTS[digest]
+    r, s = decode_dss_signature(key.sign(octets(MESSAGE), ec.ECDSA(form)))
+    parts = b"".join(
+        len(one).to_bytes(2, "big") + one for one in (n.to_bytes((n.bit_length() + 7) // 8, "big") for n in (r, s))
+    )
+    document = {"signature_tpmt": (b"\0\x18" + number.to_bytes(2, "big") + parts).hex(), "ak_spki_der": spki_of(key)}
+
+    assert judged(document) == (True, [code] if code else [])
+    assert judged({**document, "attest": MESSAGE[:-2] + "ff"})[0] is False
+
+
+@pytest.mark.parametrize("salt", [0, 20, 32, padding.PSS.MAX_LENGTH])
+@pytest.mark.parametrize("digest", ["sha256", "sha512"])
+def test_a_signature_with_any_salt_is_valid(salt: Any, digest: str) -> None:
+    key, (_, form) = rsa_key(2048), DIGESTS[digest]
+    made = key.sign(octets(MESSAGE), padding.PSS(padding.MGF1(form), salt), form)
+    document = {
+        "signature_raw": made.hex(),
+        "signature": {"alg": "rsapss", "hash": digest},
+        "ak_spki_der": spki_of(key),
+    }
+    assert judged(document) == (True, [])
+
+
+@pytest.mark.parametrize(("bits", "codes"), [(1024, ["ak-scheme"]), (2048, []), (3072, []), (4096, [])])
+def test_a_signature_by_an_rsa_key_of_any_size_is_judged_by_its_mathematics(bits: int, codes: list[str]) -> None:
+    key = rsa_key(bits)
+    made = key.sign(octets(MESSAGE), padding.PKCS1v15(), hashes.SHA384())
+    document = {
+        "signature_raw": made.hex(),
+        "signature": {"alg": "RSASSA", "hash": "SHA384"},
+        "ak_spki_der": spki_of(key),
+    }
+    assert judged(document) == (True, codes)
+
+
+@pytest.mark.parametrize("number", [0x0005, 0x0010, 0x001A, 0x001B, 0x001C, 0x7FFF])
+def test_a_scheme_that_is_not_verified_is_refused_and_its_signature_unknown(number: int) -> None:
+    document = {"signature_tpmt": number.to_bytes(2, "big").hex() + "000b" + "0020" + "11" * 32 + "0020" + "22" * 32}
+    valid, codes = judged({**document, "ak_spki_der": spki_of(ec.derive_private_key(17, ec.SECP256R1()))})
+    assert (valid, "quote-scheme" in codes) == (None, True)

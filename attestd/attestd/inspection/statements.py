@@ -6,25 +6,33 @@ TPM 2.0 part 2, 10.12; part 3, 18.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
 from attestd.errors import Refused
-from attestd.evidence.ak import check_attestation_key
+from attestd.evidence.ak import MIN_RSA_BITS, check_attestation_key
 from attestd.inspection.refused import hexadecimal, read_object
 from attestd.inspection.registers import Values, registers_of
-from attestd.inspection.signedby import Signed, Signer, holds, signature_of, signer_of
+from attestd.inspection.signedby import Key, Signed, Signer, holds, signature_of, signer_of
 from attestd.inspection.tuples import canonical
 from attestd.protocol.limits import INSPECTED_DOCUMENT
-from attestd.tpm.algorithms import DIGEST_SIZES
+from attestd.tpm.algorithms import CURVES, DIGEST_SIZES, SIGNING_HASHES
 from attestd.tpm.attest import TPM_GENERATED_VALUE, Attest, CertifyBody, QuoteBody, parse_attest
 from attestd.tpm.cursor import Cursor
 from attestd.tpm.errors import Malformed
 from attestd.tpm.pcr import pcr_digest, selected_values
 from attestd.tpm.public import parse_public_area
+from attestd.tpm.signature import Signature
 
 Reasons = list[tuple[str, str]]
 _HASH_OF_SIZE: Final = {20: ("sha1",), 32: ("sha256",), 48: ("sha384",), 64: ("sha512",)}
+_DIGESTS: Final = {"sha1": hashes.SHA1(), **SIGNING_HASHES}  # noqa: S303 - told as a reason against the statement
+_ACCEPTED_CURVES: Final = frozenset(curve.name for curve in CURVES.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +100,16 @@ def _read(data: bytes) -> _Tuple:
     document = canonical(read_object(data, most=INSPECTED_DOCUMENT, what="the tuple"))
     message = hexadecimal(document.get("attest"), what="attest")
     statement, fault = read_statement(message)
-    return _Tuple(document, message, statement, fault, signer_of(document), signature_of(document))
+    return _Tuple(document, message, statement, fault, _signer(document), signature_of(document))
+
+
+def _signer(document: Mapping[str, Any]) -> Signer:
+    """Return the key; where its public area cannot be accepted, the bare key beside it, for the mathematics, and the fault."""
+    found = signer_of(document)
+    if found.key is None and found.fault is not None and document.get("ak_tpmt_public"):
+        bare = signer_of({name: value for name, value in document.items() if name != "ak_tpmt_public"})
+        return replace(bare, fault=found.fault) if bare.key is not None else found
+    return found
 
 
 def read_statement(message: bytes) -> tuple[Attest | None, Malformed | None]:
@@ -159,15 +176,35 @@ def _signature(found: _Tuple, reasons: Reasons) -> bool | None:
         message = signer.fault or "the key that signed is not in the tuple, so nothing proves the signature"
         reasons.append(("ak-malformed" if signer.fault else "ak-missing", message))
         return None
+    if signer.fault is not None:
+        reasons.append(("ak-malformed", signer.fault))
     _key_reasons(signer, signed, reasons)
     if signed.signature is None:
         return None
-    valid = holds(signer.key, signed.signature, found.message)
-    if not valid:
+    valid = _mathematics(signer.key, signed.signature, found.message, reasons)
+    if valid is False:
         reasons.append(("quote-signature", "the signature is not this key's over these bytes"))
-    if signed.signature.hash == "sha1":
-        reasons.append(("quote-scheme", "a signature over SHA-1: collisions are practical"))
     return valid
+
+
+def _mathematics(key: Key, one: Signature, message: bytes, reasons: Reasons) -> bool | None:
+    """Return whether the signature holds, also where policy refuses its hash, curve or size; None where it cannot be computed."""
+    digest = _DIGESTS.get(one.hash)
+    if digest is None:
+        reasons.append(("quote-scheme", f"a signature over {one.hash}, which cannot be verified here"))
+        return None
+    if one.hash == "sha1":
+        reasons.append(("quote-scheme", "a signature over SHA-1: collisions are practical"))
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size < MIN_RSA_BITS:
+        reasons.append(("ak-scheme", f"an RSA key of {key.key_size} bits"))
+    if isinstance(key, rsa.RSAPublicKey) or key.curve.name in _ACCEPTED_CURVES or one.scheme != "ecdsa":
+        return holds(key, one, message)
+    reasons.append(("ak-scheme", f"a key on the curve {key.curve.name}"))
+    try:
+        key.verify(encode_dss_signature(one.r, one.s), message, ec.ECDSA(digest))
+    except InvalidSignature:
+        return False
+    return True
 
 
 def _key_reasons(signer: Signer, signed: Signed, reasons: Reasons) -> None:

@@ -23,7 +23,8 @@ from attestd.tpm.public import Public, public_key
 
 _SCHEMES: Final = {0x0014: "rsassa", 0x0016: "rsapss", 0x0018: "ecdsa"}
 """Schemes that can be verified here; ECDAA, SM2 and Schnorr are known to TPMs and refused."""
-_RSA_SIZES: Final = frozenset(bits // 8 for bits in alg.RSA_KEY_BITS)
+_RSA_SIZES: Final = frozenset({128}) | frozenset(bits // 8 for bits in alg.RSA_KEY_BITS)
+"""Octets of a signature. One by a key of 1,024 bits is read, and refused with the key: no such key is accepted anywhere."""
 _MAX_SCALAR: Final = max(alg.COORDINATE_SIZES.values())
 _ECDSA: Final = {name: ec.ECDSA(digest) for name, digest in alg.SIGNING_HASHES.items()}
 
