@@ -13,7 +13,7 @@ from typing import Final
 
 from attestd.protocol.limits import KIB, MAX_ARTEFACT_BYTES, MAX_ARTEFACT_FILES, MAX_FILE_PATH
 from attestd.reference.files import ArtefactRefused, Kind, Member, Readable, member_path
-from attestd.reference.streams import Slice, Source, exactly, inflated, is_compressed, short
+from attestd.reference.streams import Slice, Source, exactly, inflated, is_compressed
 
 AR: Final = b"!<arch>\n"
 CPIO: Final = (b"070701", b"070702")
@@ -269,6 +269,8 @@ def _cpio_header(source: Source) -> _CpioHeader | None:
     if not name.endswith(b"\0"):
         raise malformed("a name of the cpio archive")
     if name == b"TRAILER!!!\0":
-        exactly(source, size + -size % 4) if size <= _PAX else short()
+        if size > _PAX:
+            raise malformed("the end of the cpio archive")
+        exactly(source, size + -size % 4)
         return None
     return _CpioHeader((major, minor, inode), mode, links, size, name[:-1])

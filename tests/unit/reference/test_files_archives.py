@@ -218,6 +218,7 @@ def test_an_inode_of_which_no_name_has_content_is_empty():
         (cpio([executable("../a")]), "artefact-path"),
         (cpio([executable("a")]).replace(b"070701", b"070707", 1), "archive-malformed"),
         (cpio([executable("a")]).replace(b"070701000", b"070701+0x", 1), "archive-malformed"),
+        (cpio([("TRAILER!!!", 0, bytes(70_000))]), "archive-malformed"),
         (b"\x02\x21\x4c\x18" + bytes(16), "archive-compression"),
         (gzip.compress(gzip.compress(cpio([executable("a")]))), "archive-malformed"),
     ],
