@@ -24,11 +24,13 @@ from attestd.inspection.claimed import claimed_by
 from attestd.inspection.comid import read_comid
 from attestd.inspection.contents import hex_excerpt, readable
 from attestd.inspection.corim import inspect_corim, read_corim
+from attestd.inspection.diagnostic import read_diagnostic
 from attestd.inspection.difference import inspect_difference, read_boot
 from attestd.inspection.ear import inspect_ear
 from attestd.inspection.eventlog import inspect_event_log, read_any_log, unarmoured
 from attestd.inspection.evidence import NEEDED, OPTIONAL, inspect_evidence, prove_files
 from attestd.inspection.keyfile import read_keys
+from attestd.inspection.logyaml import looks_like_rendering, read_rendering
 from attestd.inspection.platform import inspect_platform
 from attestd.inspection.refused import InspectionRefused, read_object
 from attestd.inspection.registers import read_registers
@@ -37,7 +39,7 @@ from attestd.inspection.runtime import inspect_ima
 from attestd.inspection.statements import inspect_certify, inspect_quote, read_statement
 from attestd.inspection.summaries import certificate_name, database_text
 from attestd.inspection.swid import read_coswid
-from attestd.inspection.wrapped import certificates_in
+from attestd.inspection.wrapped import certificates_in, peeled
 from attestd.inspection.xmlcanonical import canonical
 from attestd.inspection.xmlread import read_xml, read_xml_unindented
 from attestd.tpm.errors import Malformed
@@ -262,6 +264,26 @@ def _tlv(kind: int, *values: bytes) -> bytes:
     return bytes((kind,)) + sum(map(len, values)).to_bytes(4, "big") + b"".join(values)
 
 
+def _renderings() -> Iterator[bytes]:
+    events = "".join(
+        f"- EventNum: {number}\n  PCRIndex: {pcr}\n  EventType: {kind}\n  DigestCount: 1\n  Digests:\n"
+        f'  - AlgorithmId: sha256\n    Digest: "{"ab" * 32}"\n  EventSize: 4\n  {event}\n'
+        for number, (pcr, kind, event) in enumerate(
+            (
+                (0, "EV_NO_ACTION", "StartupLocality: 3"),
+                (7, "EV_SEPARATOR", 'Event: "00000000"'),
+                (4, "0x80000003", "Event:\n    a: b"),
+            )
+        )
+    )
+    yield f"---\nversion: 1\nevents:\n{events}pcrs:\n  sha256:\n    0  : 0x00\n".encode()
+
+
+def _notations() -> Iterator[bytes]:
+    yield b"501({0: 'm', 1: [506(<<{1: {0: \"a\"}, 4: {}}>>), h'00 ff', b64'AAE='], / a / -3: 1.5e3, 4: [_ true, null]}) # b\n"
+    yield b"[0x10, -1_3, \"\\u00e9\", (_ h'00', 'x'), NaN, undefined, 1(2), b32'AA']"
+
+
 def _keys() -> Iterator[bytes]:
     yield _JWK
     yield json.dumps({"keys": [json.loads(_JWK)]}).encode()
@@ -380,8 +402,17 @@ def _canonical_log(data: bytes) -> None:
     _document(inspect_event_log(data))
 
 
+def _rendering(data: bytes) -> None:
+    looks_like_rendering(data)
+    read_rendering(data, [])
+
+
+def _notation(data: bytes) -> None:
+    json.dumps(plain_json(read_diagnostic(data.decode("utf-8", "surrogateescape"))))
+
+
 def _key_file(data: bytes) -> None:
-    each(lambda: certificates_in(data), own=(InspectionRefused, PkiError))
+    each(lambda: certificates_in(data), lambda: peeled(data), own=(InspectionRefused, PkiError))
     read_keys(data)
 
 
@@ -436,8 +467,28 @@ TARGETS: Final = {
         "records",
         (b"\x1e", b'"nv_index": 1, '),
     ),
+    "rendering": Target(
+        _rendering,
+        (Malformed,),
+        _renderings,
+        (read_rendering, looks_like_rendering),
+        ("eventlog/txt/*",),
+        words=(b"StartupLocality: ", b"EventSize: ", "\u00b2".encode()),
+    ),
+    "diagnostic": Target(
+        _notation,
+        _REFUSED,
+        _notations,
+        (read_diagnostic,),
+        words=(b"<<", b">>", b"(_ ", b"[_ ", b"h'", b"0b1", b"0x1p2", "\u0661".encode()),
+    ),
     "keyfile": Target(
-        _key_file, _REFUSED, lambda: [*_keys(), *wrapped()], (read_keys, certificates_in), ("eat/**/*",), "records"
+        _key_file,
+        _REFUSED,
+        lambda: [*_keys(), *wrapped()],
+        (read_keys, certificates_in, peeled),
+        ("eat/**/*",),
+        "records",
     ),
     "imareport": Target(
         lambda data: _document(inspect_ima(data)), _REFUSED, lists, (inspect_ima,), ("ima/**/*",), "list"

@@ -37,7 +37,7 @@ from attestd.reference.manifest_profile import draft
 from attestd.reference.manifest_values import Reading, values_of
 from attestd.reference.manifest_yaml import new_text, next_text
 from attestd.reference.pe import parse_image
-from attestd.reference.places import kind_of
+from attestd.reference.places import kind_of, ramdisk
 from attestd.reference.predict import Foreseen, Prediction
 from attestd.reference.streams import Source, inflated
 from attestd.reference.uki import is_unified, unified_kernel
@@ -246,6 +246,7 @@ class _Bounded:
 
 
 def _image(data: bytes) -> None:
+    each(lambda: ramdisk(data), own=ArtefactRefused)
     found = parse_image(data)
     for bank in ("sha1", "sha256"):
         each(lambda bank=bank: image_digest(found, bank), own=ArtefactRefused)  # type: ignore[misc]
@@ -327,7 +328,10 @@ _OWN: Final = (ArtefactRefused,)
 
 TARGETS: Final = {
     "image": Target(
-        _image, _OWN, _images, (parse_image, image_digest, unified_kernel, signatures, signed_digest, authority)
+        _image,
+        _OWN,
+        _images,
+        (parse_image, ramdisk, image_digest, unified_kernel, signatures, signed_digest, authority),
     ),
     "spcdata": Target(lambda data: signed_digest(data), _OWN, lambda: [signed_data()], (signed_digest,), form="der"),
     "gpt": Target(_disk, _OWN, _disks, (partition_table, root_partition), form="disk"),

@@ -12,6 +12,7 @@ from attestd.evidence.ak import check_attestation_key, check_device_key
 from attestd.evidence.boot import boot_facts
 from attestd.evidence.challenge import Challenger, issued_at
 from attestd.evidence.ek import EkPolicy, identify, read_endorsement_key
+from attestd.evidence.labels import named_label, tables_label
 from attestd.evidence.quote import Selection, authenticate_quote
 from attestd.evidence.runtime import runtime_facts
 from attestd.evidence.windows import windows_parts
@@ -106,6 +107,10 @@ def _event_data() -> Iterator[bytes]:
         yield from {event.data for event in parse_event_log(log).events}
     yield b"\3abc" + bytes(16)
     yield b"ACPI DATA"
+    yield b"GCE NonHostInfo\0" + bytes(16)
+    yield event_logs.variable("Boot0000", b"x") * 2
+    yield bytes((1, 0, 0, 0, 0, 0, 0, 0)) + bytes(range(24))
+    yield b"\3abc" + bytes((1, 0, 0, 0, 0, 0, 0, 0)) + bytes(range(24))
     yield b"WBCL"
     yield b"EFI PART" + bytes(76) + b"\x80" + bytes(7) + b"\1" + bytes(7) + bytes(128)
     yield "systemd.root=/dev/sda\0".encode("utf-16-le")
@@ -193,6 +198,10 @@ _EVENT_DATA: Final = (
     eventdata.parse_ipl,
     eventdata.parse_crtm_version,
     eventdata.parse_text,
+    eventdata.parse_variables,
+    eventdata.parse_handoff_tables,
+    named_label,
+    tables_label,
 )
 
 

@@ -175,19 +175,17 @@ def _text(written: str) -> str:
 
 def _octets(base: str | None, written: str) -> bytes:
     """Return a byte string in hexadecimal, base64 or its own characters; white space and comments in it are nothing."""
-    if base is None:
-        return written.replace("\\'", "'").encode()
     plain = "".join(re.sub(r"/[^/]*/|#[^\n]*", "", written).split()) if base != "b64" else "".join(written.split())
     try:
-        return _DECODERS[base](plain)
+        return written.replace("\\'", "'").encode() if base is None else _DECODERS[base](plain)
     except (ValueError, binascii.Error):
-        raise _malformed(f"a byte string that is not {base}") from None
+        raise _malformed(f"a byte string that is not {base or 'text'}") from None
 
 
 def _encoded(item: Any) -> bytes:
     try:
         return cbor2.dumps(_for_library(item))
-    except (cbor2.CBOREncodeError, OverflowError, RecursionError):
+    except (cbor2.CBOREncodeError, ValueError, OverflowError, RecursionError):
         raise _malformed("an embedded item that cannot be encoded") from None
 
 

@@ -135,7 +135,7 @@ def _key(kind: int | None, curve: object, values: Mapping[str, bytes | None]) ->
             return rsa_key(first, second)
         if kind == 2 and first is not None and second is not None and isinstance(curve, str | int):
             return _point(_CURVES[curve], first, second)
-        if kind == 1 and first is not None and curve in _ED25519:
+        if kind == 1 and first is not None and isinstance(curve, str | int) and curve in _ED25519:
             return ed25519.Ed25519PublicKey.from_public_bytes(first)
     except (ValueError, KeyError, UnsupportedAlgorithm):
         pass

@@ -14,6 +14,7 @@ from attestd.tpm.eventtypes import EventType, TxtEventType
 
 RENDERED: Final = "tpm2_eventlog"
 _HEAD = re.compile(rb"---\s*\n(?:#[^\n]*\n)*(?:version: [0-9]+\s*\n)?events:\s*\n")
+_DIGITS = re.compile(r"[0-9]{1,10}")
 _FIELD = re.compile(r"\s*(?:- )?([A-Za-z]+): *(.*)")
 _MOST_LINES: Final = 400_000
 _MOST_TEXT: Final = 12
@@ -92,7 +93,7 @@ def _built(index: int, fields: dict[str, str], pairs: list[tuple[str, bytes]], s
 
 def _data(fields: dict[str, str], kind: int) -> bytes | None:
     """Return an event's data where the rendering has it whole: in hexadecimal, of its said size; a startup locality."""
-    if kind == EventType.NO_ACTION and fields.get("StartupLocality", "").isdigit():
+    if kind == EventType.NO_ACTION and _DIGITS.fullmatch(fields.get("StartupLocality", "")):
         return b"StartupLocality\0" + bytes((int(fields["StartupLocality"]) & 0xFF,))
     text = fields.get("Event", "")
     try:
@@ -100,7 +101,7 @@ def _data(fields: dict[str, str], kind: int) -> bytes | None:
     except ValueError:
         return None
     size = fields.get("EventSize", "")
-    return data if data and size.isdigit() and len(data) == int(size) else None
+    return data if data and _DIGITS.fullmatch(size) and len(data) == int(size) else None
 
 
 def _number(text: str) -> int:
