@@ -8,7 +8,6 @@ wherever its values go. Does not say that the maker is right.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, unique
-from pathlib import PurePath
 from typing import Final
 
 from attestd.evidence.labels import printable
@@ -208,5 +207,5 @@ def _maker(entities: Sequence[str]) -> str:
 
 
 def _short(text: str) -> str:
-    shown = printable(PurePath(text).name if "/" in text and len(text) > _SHOWN else text)
+    shown = printable(text.rpartition("/")[2] if "/" in text and len(text) > _SHOWN else text)
     return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"

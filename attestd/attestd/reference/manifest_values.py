@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import new
-from pathlib import PurePath
 from typing import Final, NamedTuple
 
 from attestd.appraisal.policy import CLAIMS, Rule
@@ -131,7 +130,7 @@ def _owner(name: str, data: bytes, manifests: Sequence[Manifest]) -> tuple[Manif
             if same:
                 return manifest, min(same)
     listed = {_name(file) for manifest in manifests for file in (*manifest.support, *manifest.files)}
-    if PurePath(name).name in listed:
+    if name.rpartition("/")[2] in listed:
         raise ManifestRefused("support-log-altered", f"{name} is not what the manifest lists: its hash is another one")
     raise ManifestRefused("support-log-unlisted", f"no manifest lists {name}, by its hash or by its name")
 
