@@ -53,9 +53,13 @@ def test_a_version_alone_refuses_who_boots_something_else_and_says_why(fleet: Fl
     spoken = fleet.attestd("profile", "simulate", draft(fleet, updated(fleet)), "--alone", "--json")
     assert (spoken.exit_code, effects(spoken)) == (1, {"refused": 2})
     (group,) = spoken.document["groups"]
-    assert (sorted(group["examples"]), group["boots"], group["before"]) == (["edge-1", "edge-2"], 1, "affirming")
-    assert {finding["code"] for finding in group["findings"]} == {"claim-mismatch"}
-    assert any("sentence" in one and one["pcr"] is not None for one in group["findings"])
+    assert (sorted(group["variants"][0]["examples"]), group["boots"], group["before"]) == (
+        ["edge-1", "edge-2"],
+        1,
+        "affirming",
+    )
+    assert {finding["code"] for finding in group["variants"][0]["findings"]} == {"claim-mismatch"}
+    assert any("sentence" in one and one["pcr"] is not None for one in group["variants"][0]["findings"])
 
 
 def test_people_read_the_same_in_words(fleet: Fleet) -> None:
@@ -130,7 +134,7 @@ def test_one_device_can_be_asked_about(fleet: Fleet) -> None:
     spoken = fleet.attestd(
         "profile", "simulate", draft(fleet, updated(fleet)), "--alone", "--device", "edge-2", "--json"
     )
-    assert spoken.document["groups"][0]["examples"] == ["edge-2"]
+    assert spoken.document["groups"][0]["variants"][0]["examples"] == ["edge-2"]
 
 
 def test_a_version_that_is_not_active_cannot_be_tried_as_retired(fleet: Fleet) -> None:
@@ -140,3 +144,11 @@ def test_a_version_that_is_not_active_cannot_be_tried_as_retired(fleet: Fleet) -
 
 def test_nothing_to_try_is_wrong_usage(fleet: Fleet) -> None:
     assert fleet.attestd("profile", "simulate").exit_code == 2
+
+
+def test_a_draft_whose_number_is_taken_is_tried_and_cannot_be_activated(fleet: Fleet) -> None:
+    fleet.trusted()
+    spoken = fleet.attestd("profile", "simulate", draft(fleet, updated(fleet), version=1), "--json")
+    assert "version 1 of this profile is active" in spoken.document["note"]
+    fine = fleet.attestd("profile", "simulate", draft(fleet, updated(fleet), version=2), "--json")
+    assert fine.document["note"] is None

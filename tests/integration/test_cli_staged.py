@@ -58,7 +58,7 @@ def test_shadow_shows_who_would_fail_and_why(fleet: Fleet) -> None:
     staged(fleet, updated(fleet))
     spoken = fleet.attestd("profile", "shadow", "edge", "2", "--json")
     assert (spoken.exit_code, spoken.document["counts"]["refused"]) == (1, 1)
-    assert spoken.document["groups"][0]["examples"] == ["edge-1"]
+    assert spoken.document["groups"][0]["variants"][0]["examples"] == ["edge-1"]
     assert "would be refused (trusted now); e.g. edge-1" in fleet.attestd("profile", "shadow", "edge", "2").stdout
 
 

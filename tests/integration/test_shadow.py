@@ -165,6 +165,18 @@ def test_large_fleets_are_judged_a_batch_at_a_time(world: World, monkeypatch: py
     assert [shadow.look(world.verifier, watch) for _ in range(4)] == [3, 3, 1, 0]
 
 
+def test_versions_share_a_batch_and_none_waits_for_ever(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(world, 5, lambda _: HEALTHY)
+    digests = [stage(world, HEALTHY, version=version) for version in (2, 3, 4)]
+    monkeypatch.setattr(shadow, "BATCH", 2)
+    watch = shadow.Watch()
+    assert [shadow.look(world.verifier, watch) for _ in range(3)] == [2, 2, 2]
+    assert [counted(world, digest).passes for digest in digests] == [2, 2, 2]
+    while shadow.look(world.verifier, watch):
+        pass
+    assert [counted(world, digest).passes for digest in digests] == [5, 5, 5]
+
+
 def test_several_versions_are_watched_at_once(world: World) -> None:
     fill(world, 2, lambda _: HEALTHY)
     good, bad = stage(world, HEALTHY, version=2), stage(world, OTHER, version=3)
@@ -252,7 +264,9 @@ def test_each_distinct_boot_is_read_and_appraised_once(world: World, monkeypatch
 def test_devices_that_fare_alike_are_one_group_with_a_bounded_number_of_names(world: World) -> None:
     fill(world, 30, lambda number: HEALTHY if number % 3 else OTHER)
     report = on_trial(world, OTHER, examples=4)
-    assert {group.effect: (group.devices, len(group.examples), len(group.boots)) for group in report.ordered()} == {
+    assert {
+        group.effect: (group.devices, len(group.largest[0].examples), len(group.boots)) for group in report.ordered()
+    } == {
         "refused": (20, 4, 1),
         "trusted": (10, 4, 1),
     }
@@ -263,6 +277,20 @@ def test_boots_of_each_devices_own_are_still_one_group(world: World) -> None:
     fill(world, 12, lambda number: BootImage().with_command_line(f"root=/dev/sda1 serial={number}"))
     (group,) = on_trial(world, OTHER).ordered()
     assert (group.effect, group.devices, len(group.boots)) == ("unchanged", 12, 12)
+
+
+def test_what_was_measured_is_told_apart_within_a_group_as_far_as_it_is_bounded(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.golden(SoftChip(world.now_s, image=NEWER), version=2)
+    serials = (0, 0, 0, 1, 1, 2, 3)
+    fill(world, 7, lambda number: BootImage().with_command_line(f"root=/dev/sda1 serial={serials[number]}"))
+    (group,) = on_trial(world, OTHER).ordered()
+    assert ([variant.devices for variant in group.largest], group.others) == ([3, 2, 1, 1], 0)
+    monkeypatch.setattr(simulate, "MAX_VARIANTS", 2)
+    (group,) = on_trial(world, OTHER).ordered()
+    assert len(group.variants) == 2
+    assert sum(variant.devices for variant in group.largest) + group.others == group.devices == 7
 
 
 def test_more_groups_than_are_told_apart_are_still_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,4 +323,4 @@ def test_a_device_without_any_active_version_is_refused_for_that(world: World) -
         book = world.verifier.policy.book(connection)
     trial = simulate.trial_of(world.verifier, book, PROFILE, draft=None, alone=False, retire=(1,))
     (group,) = simulate.simulate(world.verifier, trial, book=book).ordered()
-    assert (group.effect, [one.code.value for one in group.findings]) == ("refused", ["policy-missing"])
+    assert (group.effect, [one.code.value for one in group.largest[0].findings]) == ("refused", ["policy-missing"])

@@ -15,7 +15,7 @@ from attestd.cli.session import verifier_at
 
 if TYPE_CHECKING:
     from attestd.appraisal.policy import Profile, Tier
-    from attestd.services.simulate import Group, Report, Trial
+    from attestd.services.simulate import Group, Report, Trial, Variant
 
 Device = Annotated[
     str | None, typer.Option(help="Only this device: a name, or the beginning of an id.", show_default=False)
@@ -23,6 +23,7 @@ Device = Annotated[
 Examples = Annotated[int, typer.Option(min=0, max=10_000, help="Devices that are named for each group.")]
 
 _SHOWN_FINDINGS = 4
+_SHOWN_VARIANTS = 5
 _WORDS = {
     "refused": ("would be refused", "red"),
     "warned": ("would only be warned about", "yellow"),
@@ -68,7 +69,8 @@ def simulate(
         report = service.simulate(
             verifier, trial, book=book, device_id=device, examples=examples, progress=progress_on_stderr()
         )
-    tell(report, as_json=as_json)
+    refused = None if draft is None else service.obstacle(book, draft)
+    tell(report, as_json=as_json, note="" if refused is None else f"As it is, it cannot be activated: {refused}")
 
 
 def shadow(
@@ -112,9 +114,15 @@ def progress_on_stderr() -> Callable[[int], None]:
     return told
 
 
-def tell(report: "Report", *, as_json: bool) -> None:
-    """Print a report and end with its exit code."""
-    answer(document(report), lambda console: _show(console, report), as_json=as_json)
+def tell(report: "Report", *, as_json: bool, note: str = "") -> None:
+    """Print a report, and a note if there is one, and end with the report's exit code."""
+
+    def render(console: Any) -> None:
+        _show(console, report)
+        if note:
+            show_line(console, note, style="yellow")
+
+    answer({**document(report), "note": note or None}, render, as_json=as_json)
     if not report.harmless:
         raise typer.Exit(failures.REFUSED)
 
@@ -138,9 +146,6 @@ def _group_document(group: "Group") -> dict[str, Any]:
     from attestd.appraisal.explain import explain
     from attestd.services.records import finding_document
 
-    findings = [
-        {**finding_document(one), "sentence": explain(one, profile=group.profile)} for one in group.findings[:32]
-    ]
     return {
         "effect": group.effect,
         "before": None if group.before is None else group.before.name.lower(),
@@ -149,8 +154,18 @@ def _group_document(group: "Group") -> dict[str, Any]:
         "version": None if group.profile is None else group.profile.version,
         "devices": group.devices,
         "boots": len(group.boots),
-        "examples": list(group.examples),
-        "findings": findings,
+        "others": group.others,
+        "variants": [
+            {
+                "devices": variant.devices,
+                "examples": list(variant.examples),
+                "findings": [
+                    {**finding_document(one), "sentence": explain(one, profile=group.profile)}
+                    for one in variant.findings
+                ],
+            }
+            for variant in group.largest
+        ],
     }
 
 
@@ -159,9 +174,10 @@ def _show(console: Any, report: "Report") -> None:
     for group in report.ordered():
         word, style = _WORDS[group.effect]
         boots = f" ({len(group.boots)} different boots)" if len(group.boots) > 1 else ""
-        named = f"; e.g. {', '.join(group.examples)}" if group.examples else ""
+        single = len(group.variants) == 1 and not group.others
+        named = _named(group.largest[0]) if single else ""
         show_line(console, f"{group.devices:>7}  {word}{_change(group)}{boots}{named}", style=style)
-        for line in _why(group):
+        for line in _reasons(group) if single else _variants(group):
             show_line(console, f"         {line}")
     if report.ungrouped:
         show_line(console, f"{report.ungrouped:>7}  more, for reasons of their own (counted below)")
@@ -169,6 +185,10 @@ def _show(console: Any, report: "Report") -> None:
         show_line(console, f"{report.out_of_service:>7}  left out: banned or retired", style="dim")
     counted = ", ".join(f"{report.counts[effect]} {_WORDS[effect][0]}" for effect in report.counts)
     show_line(console, f"In all: {counted}.", style="bold")
+
+
+def _named(variant: "Variant") -> str:
+    return f"; e.g. {', '.join(variant.examples)}" if variant.examples else ""
 
 
 def _headline(trial: "Trial", devices: int) -> str:
@@ -189,15 +209,30 @@ def _standing(tier: "Tier | None") -> str:
     return "not judged" if tier is None else _TIERS[tier.name.lower()]
 
 
-def _why(group: "Group") -> list[str]:
-    from attestd.appraisal.explain import explain
+def _reasons(group: "Group") -> list[str]:
+    """Return why the devices of a group fare as they do, where the same was measured in all of them."""
     from attestd.services.kept import UNTOLD
 
     if group.cause is not None:
         return [f"{UNTOLD[group.cause]} [{group.cause}]"]
+    return _findings(group, group.largest[0])
+
+
+def _variants(group: "Group") -> list[str]:
+    lines: list[str] = []
+    for variant in group.largest[:_SHOWN_VARIANTS]:
+        lines.append(f"{variant.devices} of them{_named(variant)}")
+        lines += [f"  {line}" for line in _findings(group, variant)]
+    rest = group.others + sum(variant.devices for variant in group.largest[_SHOWN_VARIANTS:])
+    return [*lines, f"{rest} of them, where other values were measured"] if rest else lines
+
+
+def _findings(group: "Group", variant: "Variant") -> list[str]:
+    from attestd.appraisal.explain import explain
+
     lines = [
         f"{one.code.value} {one.claim}: {explain(one, profile=group.profile)}"
-        for one in group.findings[:_SHOWN_FINDINGS]
+        for one in variant.findings[:_SHOWN_FINDINGS]
     ]
-    more = len(group.findings) - _SHOWN_FINDINGS
+    more = len(variant.findings) - _SHOWN_FINDINGS
     return [*lines, f"and {more} more: --json shows all"] if more > 0 else lines

@@ -24,7 +24,7 @@ from attestd.store.kept import KeptProof, kept_proofs
 from attestd.store.shadow import ShadowRecord
 
 BATCH: Final = 200
-"""Devices judged by one version in one round: some tenths of a second of one thread, so that nobody waits for it."""
+"""Verdicts of one round: some tenths of a second of one thread and of one reading transaction, so that nobody waits for it."""
 MAX_FINDINGS: Final = 8
 """Findings kept with one verdict; `attestd profile shadow` shows all."""
 
@@ -44,7 +44,7 @@ class Watch:
 
 
 def look(verifier: Verifier, watch: Watch) -> int:
-    """Judge what is new, at most BATCH devices for each staged version, and return how many verdicts were stored.
+    """Judge what is new, at most BATCH proofs by some staged version, and return how many verdicts were stored.
 
     *Raises* Refused (policy-unapproved), StoreError.
     """
@@ -53,7 +53,7 @@ def look(verifier: Verifier, watch: Watch) -> int:
         if watch.book is not book:
             _begin(verifier, watch, book)
         stale = not watch.tidied and rows.has_shadow(connection, _digests(watch))
-        found = [one for version in watch.staged for one in _round(verifier, watch, connection, version)]
+        found = _round(verifier, watch, connection)
     if stale or found:
         with verifier.store.write() as connection:
             if stale:
@@ -77,20 +77,39 @@ def _digests(watch: Watch) -> list[bytes]:
     return [one.digest for one in watch.staged]
 
 
-def _round(
-    verifier: Verifier, watch: Watch, connection: Connection, version: Profile
-) -> list[tuple[ShadowRecord, ShadowRecord | None]]:
-    """Return the new verdicts of one version, each with the one before it; the next round goes on behind them."""
-    assert watch.book is not None
-    assert watch.hindsight is not None
+def _round(verifier: Verifier, watch: Watch, connection: Connection) -> list[tuple[ShadowRecord, ShadowRecord | None]]:
+    """Return new verdicts, each with the one before it. The version that came first comes last in the next round."""
+    left, told = BATCH, []
+    for version in watch.staged:
+        due = _due(connection, watch, version, left)
+        told += _judged(verifier, watch, connection, version, due)
+        left -= len(due)
+        if not left:
+            break
+    watch.staged = (*watch.staged[1:], *watch.staged[:1])
+    return told
+
+
+def _due(connection: Connection, watch: Watch, version: Profile, limit: int) -> tuple[str, ...]:
+    """Return devices that a version has to judge; the next time those behind them, so that none waits for ever."""
     after = watch.reached.get(version.digest, "")
     due = rows.due_for_shadow(
-        connection, version.digest, profile=version.name, after=after, without=OUT_OF_SERVICE, limit=BATCH
+        connection, version.digest, profile=version.name, after=after, without=OUT_OF_SERVICE, limit=limit
     )
-    watch.reached[version.digest] = due[-1] if len(due) == BATCH else ""
-    earlier = rows.load_shadow(connection, version.digest, due) if due else {}
+    watch.reached[version.digest] = due[-1] if len(due) == limit else ""
+    return due
+
+
+def _judged(
+    verifier: Verifier, watch: Watch, connection: Connection, version: Profile, due: Sequence[str]
+) -> list[tuple[ShadowRecord, ShadowRecord | None]]:
+    assert watch.book is not None
+    assert watch.hindsight is not None
+    if not due:
+        return []
+    earlier = rows.load_shadow(connection, version.digest, due)
     now, told = verifier.now(), []
-    for row in kept_proofs(connection, due) if due else ():
+    for row in kept_proofs(connection, due):
         if profile_of(watch.book, row) == version.name:
             opinion = _opinion(watch.hindsight, connection, row, version, now)
             before = earlier.get(row.device_id)

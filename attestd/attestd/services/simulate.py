@@ -14,7 +14,9 @@ from sqlalchemy import Connection
 
 from attestd.appraisal.policy import Profile, Tier
 from attestd.appraisal.result import FindingDetail
-from attestd.changes.book import Admission, PolicyBook
+from attestd.changes.book import Admission, PolicyBook, fold
+from attestd.changes.errors import ChangeRefused
+from attestd.changes.statement import Change
 from attestd.lifecycle.table import State
 from attestd.services import custody
 from attestd.services.context import Verifier
@@ -34,6 +36,8 @@ PAGE: Final = 500
 """Devices in one reading transaction: some tenths of a second at most, so that SQLite's write-ahead log does not grow for it."""
 MAX_GROUPS: Final = 500
 """Groups that are told apart; devices beyond are counted by their effect alone."""
+MAX_VARIANTS: Final = 1_000
+"""Sets of measured values that are told apart in all groups together: reasons are few, values can be each device's own."""
 MAX_BOOTS: Final = 1_000
 """Distinct boots that are counted in one group."""
 
@@ -52,6 +56,18 @@ class Trial:
     name: str
     before: tuple[Profile, ...]
     after: tuple[Profile, ...]
+
+
+def obstacle(book: PolicyBook, draft: Profile) -> ChangeRefused | None:
+    """Return why the draft could not be activated as the next change, or None where it could."""
+    change = Change(
+        book.sequence + 1, "profile-activate", draft.name, draft.document, book.digest, "nobody", book.changed_at
+    )
+    try:
+        fold(book, change)
+    except ChangeRefused as refused:
+        return refused
+    return None
 
 
 def trial_of(
@@ -73,22 +89,41 @@ def trial_of(
 
 Reason = tuple[str, str, int | None]
 """(code, claim, PCR) of a finding."""
+Values = tuple[tuple[str, str], ...]
+"""(component, what was measured) of each finding."""
 GroupKey = tuple[Effect, Tier | None, Tier | None, tuple[Reason, ...], Cause | None]
 
 
 @dataclass(slots=True)
+class Variant:
+    """Devices of a group in which the same was measured."""
+
+    findings: tuple[FindingDetail, ...]
+    devices: int = 0
+    examples: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Group:
-    """Devices that fare alike for the same reasons. `findings` are those of the first; `boots` how many boots they booted."""
+    """Devices that fare alike for the same reasons. `profile` is the version that says so, `boots` what they booted.
+
+    `variants` are the sets of values that were measured, as far as they are told apart; `others` counts devices with others.
+    """
 
     effect: Effect
     before: Tier | None
     after: Tier | None
     cause: Cause | None
-    findings: tuple[FindingDetail, ...]
     profile: Profile | None
     devices: int = 0
-    examples: list[str] = field(default_factory=list)
+    others: int = 0
+    variants: dict[Values, Variant] = field(default_factory=dict)
     boots: set[tuple[bytes | None, bytes | None]] = field(default_factory=set)
+
+    @property
+    def largest(self) -> list[Variant]:
+        """Return the variants, that of most devices first."""
+        return sorted(self.variants.values(), key=lambda one: -one.devices)
 
 
 @dataclass(slots=True)
@@ -100,6 +135,7 @@ class Report:
     groups: dict[GroupKey, Group] = field(default_factory=dict)
     out_of_service: int = 0
     ungrouped: int = 0
+    variants: int = 0
 
     @property
     def devices(self) -> int:
@@ -127,7 +163,7 @@ def simulate(
 ) -> Report:
     """Return what becomes of every device of the trial's profile, or of one. `progress` is told how many were looked at.
 
-    Memory is bounded by MAX_GROUPS, not by the fleet.
+    Memory is bounded by MAX_GROUPS and MAX_VARIANTS, not by the fleet.
     """
     report, hindsight = Report(trial), Hindsight(verifier, book)
     for connection, page in _pages(verifier, book, trial.name, device_id):
@@ -182,23 +218,33 @@ def _recorded(row: KeptProof) -> Tier | None:
 def _add(report: Report, row: KeptProof, before: Tier | None, after: Opinion | Untold, *, examples: int) -> None:
     group = _group(before, after)
     report.counts[group.effect] += 1
-    key = (group.effect, group.before, group.after, _reasons(group.findings), group.cause)
+    findings = () if isinstance(after, Untold) else after.findings
+    key = (group.effect, group.before, group.after, _reasons(findings), group.cause)
     if key not in report.groups and len(report.groups) >= MAX_GROUPS:
         report.ungrouped += 1
         return
     group = report.groups.setdefault(key, group)
     group.devices += 1
-    if len(group.examples) < examples:
-        group.examples.append(row.name or row.device_id[:12])
     if len(group.boots) < MAX_BOOTS:
         group.boots.add((row.log_digest, row.pcr_digest))
+    values = tuple((one.component, one.actual) for one in findings)
+    if values not in group.variants:
+        # One for each group beyond the bound, so that every group says what it is about.
+        if group.variants and report.variants >= MAX_VARIANTS:
+            group.others += 1
+            return
+        report.variants += 1
+    variant = group.variants.setdefault(values, Variant(findings))
+    variant.devices += 1
+    if len(variant.examples) < examples:
+        variant.examples.append(row.name or row.device_id[:12])
 
 
 def _group(before: Tier | None, after: Opinion | Untold) -> Group:
     if isinstance(after, Untold):
-        return Group("untold", before, None, after.cause, (), None)
+        return Group("untold", before, None, after.cause, None)
     effect = "unchanged" if after.tier is before else _EFFECTS[after.tier]
-    return Group(effect, before, after.tier, None, after.findings, after.profile)
+    return Group(effect, before, after.tier, None, after.profile)
 
 
 def _reasons(findings: Sequence[FindingDetail]) -> tuple[Reason, ...]:
