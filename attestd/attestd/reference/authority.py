@@ -103,12 +103,7 @@ def _chain(image: Image, signature: bytes) -> list[x509.Certificate]:
         name, digest = _signed_digest(fields)
         issuer, serial = der.elements(der.elements(der.elements(fields[-1].content)[0].content)[1].content)[:2]
         number = der.integer(serial)
-        given = [
-            x509.load_der_x509_certificate(e.raw)
-            for f in fields
-            if f.tag == _CONTEXT_0
-            for e in der.elements(f.content)
-        ]
+        given = [_certificate(e.raw) for f in fields if f.tag == _CONTEXT_0 for e in der.elements(f.content)]
     except (PkiError, IndexError, ValueError):
         raise _unreadable() from None
     if name not in _HASHES.values() or image_digest(image, name) != digest:
@@ -124,9 +119,19 @@ def _chain(image: Image, signature: bytes) -> list[x509.Certificate]:
     return chain
 
 
+def _certificate(data: bytes) -> x509.Certificate:
+    """Return a certificate whose names can be read, which the library does only when they are asked for. *Raises* ValueError."""
+    try:
+        found = x509.load_der_x509_certificate(data)
+        _ = found.issuer, found.subject
+    except x509.InvalidVersion:
+        raise ValueError("a certificate of no known version") from None
+    return found
+
+
 def _stands_behind(entry: bytes, chain: list[x509.Certificate]) -> bool:
     try:
-        certificate = x509.load_der_x509_certificate(entry)
+        certificate = _certificate(entry)
     except ValueError:
         return False
     return certificate in chain or any(_issued(certificate, one) for one in chain)

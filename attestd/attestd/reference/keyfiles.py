@@ -85,7 +85,7 @@ def _certificates(data: bytes) -> list[bytes]:
         if data[:1] == b"\x30":
             x509.load_der_x509_certificate(data)
             return [data]
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise ArtefactRefused("key-file", "a certificate that cannot be read") from None
     return []
 
