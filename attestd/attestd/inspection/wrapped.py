@@ -62,6 +62,8 @@ def _listed(data: bytes) -> tuple[bytes, ...]:
     if text[:1] in (b"{", b"["):
         return tuple(_json(text))
     if b"-----BEGIN " in data:
+        # Out of a program's source or a log: line feeds as they are written there.
+        data = data.replace(b"\\r", b"").replace(b"\\n", b"\n")
         found = [_whole(one) for one in split_bundle(data)]
         for block in _PEM_OTHER.finditer(data):
             found += _pkcs7(_decoded(block[1]) or b"")

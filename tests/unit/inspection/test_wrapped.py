@@ -76,6 +76,7 @@ WRAPPINGS: dict[str, Callable[[bytes], bytes]] = {
     "OCTET STRING in a TCG header": lambda data: der.encode(4, stored(data)),
     "PEM": pem,
     "PEM with CRLF": lambda data: pem(data, end="\r\n"),
+    "PEM in a line of source": lambda data: b'  const EK = "' + pem(data).replace(b"\n", b"\\n") + b'";\n',
     "PEM without an end": lambda data: pem(data).split(b"-----END")[0],
     "PEM behind the words of openssl x509 -text": lambda data: (
         b"Certificate:\n  Data:\n    Version: 3 (0x2)\n" + pem(data)

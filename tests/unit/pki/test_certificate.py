@@ -110,6 +110,28 @@ def test_names_that_differ_in_case_and_spaces_find_each_other() -> None:
     assert shouted.key == CERTIFICATE.issuer.key
 
 
+SPELLINGS = {
+    "UTF8String": (0x0C, "Zürich  Chips AG".encode()),
+    "T61String": (0x14, "ZÜRICH chips ag".encode("latin-1")),
+    "BMPString": (0x1E, "Zürich Chips AG".encode("utf-16-be")),
+    "UniversalString": (0x1C, "Zürich Chips AG".encode("utf-32-be")),
+    "UTF8String, composed otherwise": (0x0C, "Zu\u0308rich Chips AG".encode()),
+    "PrintableString that holds UTF-8": (0x13, "Zürich Chips AG".encode()),
+    "PrintableString that holds Latin-1": (0x13, "Zürich Chips AG".encode("latin-1")),
+    "with spaces around": (0x0C, " zürich chips ag ".encode()),
+}
+
+
+@pytest.mark.parametrize(("tag", "octets"), SPELLINGS.values(), ids=SPELLINGS.keys())
+def test_one_name_in_every_string_type_finds_itself(tag: int, octets: bytes) -> None:
+    def named(tag: int, octets: bytes) -> Any:
+        attribute = der.encode(0x30, b"\x06\x03\x55\x04\x0a" + der.encode(tag, octets))
+        return parse_certificate(with_field(3, der.encode(0x30, der.encode(0x31, attribute)))).issuer.key
+
+    assert named(tag, octets) == named(*SPELLINGS["UTF8String"])
+    assert named(tag, octets) != named(0x0C, b"Zurich Chips AG")
+
+
 def test_e11_a_name_cannot_write_to_a_console() -> None:
     hostile = make(replace(ROOT, subject="a\x1b[31m\u202e\nb, O=Example")).subject.text
     assert hostile == "CN=a\\u001b[31m\\u202e\\u000ab\\, O=Example"
