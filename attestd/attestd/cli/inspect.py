@@ -60,6 +60,15 @@ def eventlog(
             show_default=False,
         ),
     ] = None,
+    then: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="What the running system measured behind it: systemd's tpm2-measure.log.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show a boot event log: every event with what it means, and what the registers hold after it."""
@@ -71,7 +80,8 @@ def eventlog(
     def build() -> Shown:
         values = read_registers(read(pcrs, limits.MAX_JSON_BODY, code="pcrs-malformed")) if pcrs is not None else None
         data = read(file, 2 * limits.MAX_EVENT_LOG, code="eventlog-size")
-        found = inspect_event_log(data, values)
+        behind = read(then, 2 * limits.MAX_EVENT_LOG, code="eventlog-size") if then is not None else None
+        found = inspect_event_log(data, values, behind=behind)
         return found.document(), lambda console: show_log(console, found), found.reproduced
 
     report(build, refused_log, as_json=as_json)

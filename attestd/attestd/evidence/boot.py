@@ -44,7 +44,8 @@ def boot_facts(log: EventLog, *, log_digest: bytes, bank: str, pcrs: Mapping[int
         replayed = replay(log, bank)
     except Malformed:
         return _inactive(log_digest, bank, pcrs, "the log has no digests of this bank")
-    if pcrs and not any(any(pcrs[index]) for index in FIRMWARE_REGISTERS & pcrs.keys()):
+    firmware = FIRMWARE_REGISTERS & pcrs.keys()
+    if firmware and not any(any(pcrs[index]) for index in firmware):
         return _inactive(log_digest, bank, pcrs, "PCR 0 to 7 are all zero")
     explained, unexplained, unlogged = _explain(replayed, log, pcrs)
     separated = _separated(replayed, log, bank, {index: pcrs[index] for index in _SEPARATED & (unexplained | unlogged)})

@@ -8,7 +8,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final
 
@@ -143,14 +143,18 @@ def refused_log(code: str, message: str) -> dict[str, Any]:
     }
 
 
-def inspect_event_log(data: bytes, registers: Values | None = None) -> LogReport:
+def inspect_event_log(data: bytes, registers: Values | None = None, *, behind: bytes | None = None) -> LogReport:
     """Return the report on a log in any form; with given register values also what it explains of them.
 
+    `behind` is a second log, of what the running system measured behind the first: the registers go on with it.
     *Raises* `InspectionRefused` with the code of the parser, where there is nothing in front of the fault.
     """
     log, contents, fault = read_any_log(data)
     if fault is not None and not log.events and log.format != "crypto-agile":
         raise InspectionRefused(fault.code, str(fault))
+    if behind is not None:
+        later, said, other = read_any_log(behind)
+        log, contents, fault = joined(log, later), {**contents, **_shifted(said, len(log.events))}, fault or other
     pcrs = tuple((bank, values) for bank in log.algorithms if (values := _replayed(log, bank)))
     events = tuple(_event(event, contents.get(event.index)) for event in log.events)
     return LogReport(log, pcrs, events, tuple(_registers(log, data, registers or {})), fault)
@@ -171,6 +175,23 @@ def read_any_log(data: bytes) -> tuple[EventLog, Mapping[int, Content], Malforme
         log, fault = read_event_log(plain)
         return log, _NO_CONTENTS, fault
     return found.log, found.contents, fault
+
+
+def joined(log: EventLog, later: EventLog) -> EventLog:
+    """Return one log whose registers go on with the events of another, in the banks of the first."""
+    banks = frozenset(log.algorithms)
+    count = len(log.events)
+    added = (
+        event._replace(
+            index=count + event.index, digests=tuple((bank, digest) for bank, digest in event.digests if bank in banks)
+        )
+        for event in later.events
+    )
+    return replace(log, events=(*log.events, *added))
+
+
+def _shifted(contents: Mapping[int, Content], by: int) -> dict[int, Content]:
+    return {by + index: content for index, content in contents.items()}
 
 
 def unarmoured(data: bytes) -> bytes:

@@ -5,6 +5,9 @@ is reported up to the damage, one in text without the lines that cannot be read.
 does; nor that a signature holds: keys are told by their identifiers.
 """
 
+import base64
+import binascii
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -23,6 +26,7 @@ from attestd_pki.errors import PkiError
 BANKS: Final = ("sha1", "sha256", "sha384", "sha512")
 _AGGREGATE: Final = b"boot_aggregate"
 _SHOWN: Final = 100
+_BASE64 = re.compile(rb"[A-Za-z0-9+/=\r\n]+")
 
 Registers = tuple[tuple[str, tuple[tuple[int, str], ...]], ...]
 
@@ -92,8 +96,8 @@ def _by_bank(registers: Registers) -> dict[str, dict[str, str]]:
 
 
 def inspect_ima(data: bytes) -> RuntimeReport:
-    """Return the report on a list, binary or ASCII; nothing is raised, a fault is the report's reason."""
-    runtime, fault = read_ima(data, most=INSPECTED_IMA)
+    """Return the report on a list, binary (also in base64) or ASCII; nothing is raised, a fault is the report's reason."""
+    runtime, fault = read_ima(_unarmoured(data), most=INSPECTED_IMA)
     mismatches = template_hash_mismatches(runtime)
     reason, message = _fault(fault, mismatches)
     templates: dict[str, int] = {}
@@ -113,6 +117,17 @@ def inspect_ima(data: bytes) -> RuntimeReport:
         buffers=tuple(_buffers(runtime.entries)) if "ima-buf" in templates else (),
         signers=_signers(runtime.entries) if any(_has(name, "sig") for name in templates) else (),
     )
+
+
+def _unarmoured(data: bytes) -> bytes:
+    """Return what base64 holds, where that begins as a binary list does; a list in text has blanks, which base64 has not."""
+    if len(data) > INSPECTED_IMA or b" " in data[:64] or not _BASE64.fullmatch(data):
+        return data
+    try:
+        found = base64.b64decode(b"".join(data.split()), validate=True)
+    except (binascii.Error, ValueError):
+        return data
+    return found if 0 in found[:4] else data
 
 
 def _has(template: str, field: str) -> bool:

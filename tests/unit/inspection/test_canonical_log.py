@@ -13,6 +13,8 @@ from attestd.inspection.difference import inspect_difference, read_boot
 from attestd.inspection.eventlog import inspect_event_log
 from attestd.inspection.refused import InspectionRefused
 from attestd.tpm.eventtypes import EventType
+from event_logs import event as made
+from event_logs import make_log
 from inspecting import refusal_of
 from tpm_structures import ima_entry
 
@@ -254,6 +256,29 @@ def test_a_difference_between_two_sequences_is_told_in_their_words():
     (change,) = inspect_difference(before, after).changes
 
     assert (change.kind, change.pcrs, change.after) == ("changed", (11,), "phase: sysinit")
+
+
+def test_what_the_running_system_measured_explains_registers_behind_the_firmwares_log():
+    firmware = make_log([made(11, EventType.IPL, b".linux\0", content=b"a section")])
+    boot = [
+        {
+            "pcr": one.pcr,
+            "digests": {name: digest.hex() for name, digest in one.digests},
+            "content_type": "pcclient_std",
+            "content": {"event_type": one.type, "event_data": one.data.hex()},
+        }
+        for one in firmware.events
+    ]
+    phases = [record("enter-initrd"), record("a-word-of-its-own")]
+    value = extended(sha256(b"a section"), sha256(b"enter-initrd"), sha256(b"a-word-of-its-own"))
+    registers = {"sha256": {11: bytes.fromhex(value)}}
+
+    alone, both = (
+        inspect_event_log(json.dumps(boot).encode(), registers, behind=one) for one in (None, sequence(*phases))
+    )
+
+    assert [one.registers[0].state for one in (alone, both)] == ["unexplained", "explained"]
+    assert [one.summary for one in both.events[1:]] == ["phase: enter-initrd", "phase: a-word-of-its-own"]
 
 
 @given(
