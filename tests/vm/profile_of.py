@@ -81,7 +81,10 @@ def _boot(artefacts: Artefacts) -> tuple[str | Path, ...]:
 def _attestd(*arguments: str | Path) -> dict[str, Any]:
     """Run one command and return its JSON. *Raises* NoProfile."""
     command = [_ATTESTD, *map(str, arguments), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise NoProfile(f"attestd {arguments[0]} {arguments[1]} did not end within {_SECONDS:.0f} s") from None
     if done.returncode:
         raise NoProfile(
             f"attestd {arguments[0]} {arguments[1]} ended with {done.returncode}: {done.stderr.strip()[-600:]}"

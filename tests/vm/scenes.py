@@ -106,7 +106,7 @@ class Scenes:
     def _build(self) -> Told:
         place, cache = self._stage.place, self._packages.parent
         found = kernel.kernel_in(self._packages)
-        busybox = next(path for path in self._packages.glob("**/bin/busybox"))
+        busybox = system.busybox_in(self._packages)
         base = system.interpreter_tree(cache)
         root = system.root_tree(base, busybox, place / "root", configuration=self._configuration())
         release = Path("/etc/os-release").read_bytes()

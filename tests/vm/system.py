@@ -52,7 +52,18 @@ def interpreter_tree(cache: Path) -> Path:
         _libraries(building)
         _compiled(building)
         building.rename(tree)
+    for old in cache.glob("system-*"):
+        if old != tree:
+            shutil.rmtree(old)
     return tree
+
+
+def busybox_in(packages: Path) -> Path:
+    """Return the static busybox among unpacked packages. *Raises* NotInstalled."""
+    for name in ("usr/bin/busybox", "bin/busybox"):
+        if (packages / name).is_file():
+            return packages / name
+    raise NotInstalled(f"{packages} holds no busybox")
 
 
 def root_tree(base: Path, busybox: Path, place: Path, *, configuration: dict[str, bytes]) -> Path:
@@ -96,7 +107,8 @@ def _interpreter(tree: Path) -> None:
     executable = Path(os.path.realpath(sys.executable))
     shutil.copy2(executable, tree / "usr/bin" / _VERSION)
     standard = tree / "usr/lib" / _VERSION
-    shutil.copytree(sysconfig.get_path("stdlib", vars={"base": sys.base_prefix}), standard, ignore=_NOT_NEEDED)
+    library = sysconfig.get_path("stdlib")
+    shutil.copytree(library, standard, ignore=_NOT_NEEDED, ignore_dangling_symlinks=True)
     environment = tree / _ENVIRONMENT
     (environment / "bin").mkdir(parents=True)
     (environment / "bin/python").symlink_to(f"/usr/bin/{_VERSION}")
