@@ -85,6 +85,7 @@ def predict(
     commands: Annotated[
         list[str] | None, typer.Option("--grub-command", help="A further command that GRUB runs. May be repeated.")
     ] = None,
+    loader_conf: Annotated[Path | None, _file("The loader.conf of systemd-boot.")] = None,
     boot_loader: Annotated[
         Loader | None, typer.Option(help="Who starts the kernel; default: told by the files.")
     ] = None,
@@ -140,6 +141,7 @@ def predict(
             line=_line(cmdline),
             commands=tuple(commands or ()),
             disk=_disk(disk or gpt),
+            loader_conf=_optional(loader_conf),
             databases=_databases(PK=pk, KEK=kek, db=db, dbx=dbx),
             secure_boot=None if secure_boot is None else secure_boot is Switch.ON,
             style=None if boot_loader is None else Style(boot_loader.value),

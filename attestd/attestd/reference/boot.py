@@ -27,7 +27,11 @@ PHASES: Final = ("enter-initrd", "leave-initrd", "sysinit", "ready")
 """What systemd extends into PCR 11 while the system comes up (systemd-pcrphase.service(8)); evidence knows the same."""
 _SEPARATOR: Final = bytes(4)
 _LOAD_OPTIONS: Final = (0x8F3B22ED, b"LOADED_IMAGE::LoadOptions\0")
+_LOADER_CONF: Final = (0xF5BC582A, b"loader.conf\0")
 _INITRD: Final = (0x8F3B22EC, b"Linux initrd\0")
+
+
+Parts = tuple[Bytes, ...]
 
 
 class Style(StrEnum):
@@ -63,13 +67,13 @@ class Log:
         self.bank = bank
         self.measurements: list[Measurement] = []
 
-    def content(self, pcr: int, kind: int, content: Bytes, data: bytes, source: str, *, sure: bool = True) -> None:
-        """Expect `content` to be hashed into a register, by an event with `data`."""
-        self.digest(pcr, kind, content_digest(self.bank, (content,)), data, source, sure=sure)
+    def content(self, pcr: int, kind: int, parts: Parts, data: bytes, source: str, *, sure: bool = True) -> None:
+        """Expect these parts, one behind the other, to be hashed into a register, by an event with `data`."""
+        self.digest(pcr, kind, content_digest(self.bank, parts), data, source, sure=sure)
 
-    def data(self, pcr: int, kind: int, data: bytes, source: str) -> None:
+    def data(self, pcr: int, kind: int, data: bytes, source: str, *, sure: bool = True) -> None:
         """Expect an event whose data is what is hashed."""
-        self.content(pcr, kind, data, data, source)
+        self.content(pcr, kind, (data,), data, source, sure=sure)
 
     def digest(self, pcr: int, kind: int, digest: bytes, data: bytes, source: str, *, sure: bool = True) -> None:
         """Expect a digest in a register."""
@@ -116,8 +120,8 @@ def unified_sections(log: Log, unified: UnifiedKernel, source: str) -> None:
     """Expect each section's name, with its terminator, and then its content (systemd-stub(7), PCR 11)."""
     for name, content in unified.sections:
         data = (name + "\0").encode("utf-16-le")
-        log.content(11, T.IPL, name.encode() + b"\0", data, source)
-        log.content(11, T.IPL, content, data, f"{source} {name}")
+        log.content(11, T.IPL, (name.encode() + b"\0",), data, source)
+        log.content(11, T.IPL, (content,), data, f"{source} {name}")
 
 
 def load_options(line: str) -> bytes:
@@ -125,17 +129,21 @@ def load_options(line: str) -> bytes:
     return (line + "\0").encode("utf-16-le")
 
 
-def parameters(log: Log, line: str, source: str) -> None:
+def parameters(log: Log, line: str, source: str, *, sure: bool = True) -> None:
     """Expect a boot loader or stub to measure the command line that it was given or hands on (PCR 12)."""
-    data = load_options(line)
-    log.data(12, T.IPL, data, source)
+    log.data(12, T.IPL, load_options(line), source, sure=sure)
 
 
-def handover(log: Log, line: str | None, initrd: Bytes | None, *, line_source: str, initrd_source: str) -> None:
+def loader_configuration(log: Log, content: Bytes, source: str) -> None:
+    """Expect systemd's boot loader to measure its configuration (PCR 5): version 257 does, 252 does not."""
+    log.content(5, T.EVENT_TAG, (content,), _tagged(_LOADER_CONF), source, sure=False)
+
+
+def handover(log: Log, line: str | None, initrd: Parts, *, line_source: str, initrd_source: str) -> None:
     """Expect what the kernel's start code measures of what it is handed (PCR 9; drivers/firmware/efi/libstub)."""
     if line:
-        log.content(9, T.EVENT_TAG, load_options(line), _tagged(_LOAD_OPTIONS), line_source)
-    if initrd is not None:
+        log.content(9, T.EVENT_TAG, (load_options(line),), _tagged(_LOAD_OPTIONS), line_source)
+    if initrd:
         log.content(9, T.EVENT_TAG, initrd, _tagged(_INITRD), initrd_source)
 
 
@@ -146,17 +154,17 @@ def _tagged(tag: tuple[int, bytes]) -> bytes:
 
 def grub_command(log: Log, text: str, source: str) -> None:
     """Expect GRUB to measure a command (PCR 8): the digest covers the text alone."""
-    log.content(8, T.IPL, text.encode(), b"grub_cmd: " + text.encode() + b"\0", source)
+    log.content(8, T.IPL, (text.encode(),), b"grub_cmd: " + text.encode() + b"\0", source)
 
 
 def grub_command_line(log: Log, text: str, source: str) -> None:
     """Expect GRUB to measure the kernel's command line (PCR 8): the kernel's path, and what follows it."""
-    log.content(8, T.IPL, text.encode(), b"kernel_cmdline: " + text.encode() + b"\0", source)
+    log.content(8, T.IPL, (text.encode(),), b"kernel_cmdline: " + text.encode() + b"\0", source)
 
 
 def grub_file(log: Log, path: str, content: Bytes, source: str) -> None:
     """Expect GRUB to measure a file that it reads (PCR 9): the name is in the log, the content in the digest."""
-    log.content(9, T.IPL, content, path.encode() + b"\0", source)
+    log.content(9, T.IPL, (content,), path.encode() + b"\0", source)
 
 
 def leave(log: Log) -> None:

@@ -17,7 +17,7 @@ from attestd.reference.files import ArtefactRefused
 from attestd.reference.gpt import partition_table
 from attestd.reference.pe import Image, parse_image
 from attestd.reference.secureboot import Database, variables
-from attestd.reference.style import is_shim, style_of
+from attestd.reference.style import is_shim, is_systemd_boot, style_of
 from attestd.reference.uki import UnifiedKernel, unified_kernel
 from attestd.tpm.algorithms import hasher
 from attestd.tpm.pcr import extend, initial_value
@@ -34,7 +34,8 @@ class Boot:
 
     `loader` is what firmware starts, `applications` what is started after it, in order; without them firmware starts the
     `unified` image or the `kernel` itself. `line` is the command line as the boot loader has it, `commands` are others of
-    GRUB's. `disk` is a disk's image, or a backup of its table. `secure_boot` is None where it is not known.
+    GRUB's, `loader_conf` is the configuration of systemd's boot loader. `disk` is a disk's image, or a backup of its table.
+    `secure_boot` is None where it is not known.
     """
 
     loader: Artefact | None = None
@@ -45,6 +46,7 @@ class Boot:
     line: str | None = None
     commands: tuple[str, ...] = ()
     disk: Artefact | None = None
+    loader_conf: Artefact | None = None
     databases: tuple[Database, ...] = ()
     secure_boot: bool | None = None
     style: Style | None = None
@@ -104,17 +106,19 @@ class _Prediction:
         started = (wanted.loader, *wanted.applications, wanted.unified)
         self.started = [(one.name, _image(one)) for one in started if one is not None]
         self.kernel = _image(wanted.kernel) if wanted.kernel is not None else None
+        self.systemd_boot = any(is_systemd_boot(image) for _, image in self.started)
         self.style = style_of(wanted.style, [image for _, image in self.started], kernel=self.kernel)
         whole = wanted.unified is not None or self.style is Style.UKI
         self.unified = unified_kernel(self.started[-1][1]) if whole else None
 
     def finished(self) -> Prediction:
         """Return the prediction. *Raises* `ArtefactRefused`."""
-        _require_fitting(self.wanted, self.style, self.unified)
+        _require_fitting(self.wanted, self.style, self.unified, systemd_boot=self.systemd_boot)
         self._policy()
         if self.started or self.kernel is not None:
             boot.boot_attempt(self.log)
         self._table()
+        self._configuration()
         self._images()
         if self.unified is not None:
             self._unified(self.unified)
@@ -172,8 +176,18 @@ class _Prediction:
         if disk is None:
             return
         boot.partition_table(self.log, partition_table(disk.data), disk.name)
-        if self.style is not None and self.style is not Style.SYSTEMD_BOOT:
+        if self.style is not None and not self.systemd_boot:
             self.complete[5] = "once the kernel has taken over"
+
+    def _configuration(self) -> None:
+        """Expect the configuration of systemd's boot loader (PCR 5)."""
+        file = self.wanted.loader_conf
+        if file is not None:
+            boot.loader_configuration(self.log, file.data, file.name)
+        elif self.systemd_boot:
+            self.remarks.append(
+                "boot-file is open: recent versions of systemd-boot measure loader.conf (--loader-conf)"
+            )
 
     def _images(self) -> None:
         """Expect what firmware and boot loaders start, and then the kernel (PCR 4)."""
@@ -196,17 +210,15 @@ class _Prediction:
         if self.wanted.secure_boot is None:
             del self.complete[4]
         self._override(unified, name)
-        if unified.packs:
-            self.partial.add("initrd")
-            self.remarks.append(
-                "initrd is open in PCR 9: this stub packs files of its own into what it hands to the kernel"
-            )
 
     def _override(self, unified: UnifiedKernel, name: str) -> None:
         own = self.wanted.line is None
         line = unified.command_line if own else self.wanted.line
         if not own and line:
             boot.parameters(self.log, line, "--cmdline")
+        elif line and self.systemd_boot:
+            # Version 252 reads the line out of the image, measures it and hands it on; 257 leaves that to the stub.
+            boot.parameters(self.log, line, f"{name} .cmdline", sure=False)
         boot.handover(
             self.log,
             line,
@@ -214,8 +226,7 @@ class _Prediction:
             line_source=f"{name} .cmdline" if own else "--cmdline",
             initrd_source=f"{name} .initrd",
         )
-        if not unified.packs:
-            self.complete[9] = "with a kernel that measures its command line (Linux 6.1 does)"
+        self.complete[9] = "with a kernel that measures its command line (Linux 6.1 does)"
 
     def _handed_over(self) -> None:
         """Expect what the kernel's start code measures, and what systemd's boot loader hands on (PCR 12, 9)."""
@@ -227,7 +238,7 @@ class _Prediction:
         boot.handover(
             self.log,
             line,
-            initrd.data if initrd is not None else None,
+            (initrd.data,) if initrd is not None else (),
             line_source="--cmdline",
             initrd_source=initrd.name if initrd is not None else "",
         )
@@ -284,7 +295,7 @@ def _image(artefact: Artefact) -> Image:
         raise ArtefactRefused(error.code, f"{artefact.name}: {error.message}") from None
 
 
-def _require_fitting(wanted: Boot, style: Style | None, unified: UnifiedKernel | None) -> None:
+def _require_fitting(wanted: Boot, style: Style | None, unified: UnifiedKernel | None, *, systemd_boot: bool) -> None:
     """Refuse artefacts of which one would not be measured as the others suggest."""
     if wanted.applications and wanted.loader is None:
         raise ArtefactRefused("predict-missing", "what firmware starts itself is the loader: --loader")
@@ -292,6 +303,8 @@ def _require_fitting(wanted: Boot, style: Style | None, unified: UnifiedKernel |
         raise ArtefactRefused("predict-conflict", "a unified kernel image has its kernel and ramdisk in it")
     if wanted.kernel is None and wanted.unified is None and (wanted.initrds or wanted.line or wanted.commands):
         raise ArtefactRefused("predict-missing", "a ramdisk and a command line belong to a kernel: --kernel")
+    if wanted.loader_conf is not None and not systemd_boot:
+        raise ArtefactRefused("predict-conflict", "loader.conf is systemd-boot's, and it is not among the images")
     if wanted.commands and style is not Style.GRUB:
         raise ArtefactRefused("predict-conflict", "commands are GRUB's, and it does not start this kernel")
     if unified is not None and wanted.line is not None and unified.command_line is not None:

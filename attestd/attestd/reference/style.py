@@ -40,6 +40,11 @@ def is_shim(image: Image) -> bool:
     return _SHIM_GENERATION in _text(image, ".sbat")
 
 
+def is_systemd_boot(image: Image) -> bool:
+    """Return whether an image is systemd's boot loader."""
+    return _SYSTEMD_BOOT in _text(image, ".sdmagic")
+
+
 def _found(started: Sequence[Image], kernel: Image | None) -> Style | None:
     if started and is_unified(started[-1]):
         return Style.UKI
@@ -47,7 +52,7 @@ def _found(started: Sequence[Image], kernel: Image | None) -> Style | None:
         return None
     if not started:
         return Style.DIRECT
-    if _SYSTEMD_BOOT in _text(started[-1], ".sdmagic"):
+    if is_systemd_boot(started[-1]):
         return Style.SYSTEMD_BOOT
     return Style.GRUB if _GRUB_GENERATION in _text(started[-1], ".sbat") else None
 

@@ -6,11 +6,13 @@ systemd's stub; an image whose stub it cannot tell, or that leaves a choice to t
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from attestd.reference.companions import archive, padding
 from attestd.reference.files import ArtefactRefused
-from attestd.reference.pe import Bytes, Image
+from attestd.reference.pe import Bytes, Image, Section
 
 ORDER: Final = (
     ".linux",
@@ -32,28 +34,28 @@ ORDER: Final = (
 _STUB: Final = re.compile(rb"#### LoaderInfo: systemd-stub ([0-9]{3}[!-~]{0,60}) ####")
 _CHOSEN: Final = (".profile", ".dtbauto", ".efifw")
 """Sections of which there can be several, and of which the boot entry or the hardware chooses."""
-_COMPANIONS: Final = (".pcrsig", ".pcrpkey", ".ucode")
-"""Sections that the stub packs into what it hands to the kernel as initial ramdisk."""
-_WRAPS_DESCRIPTION: Final = "os-release".encode("utf-16-le")
-"""A stub with this name in it puts the system's description into the ramdisk, too (/.extra/os-release)."""
+_COMPANIONS: Final = ((".pcrsig", "tpm2-pcr-signature.json"), (".pcrpkey", "tpm2-pcr-public-key.pem"))
+"""Sections that the kernel finds as files beside the ramdisk, in this order."""
+_DESCRIPTION: Final = "os-release"
+"""A stub with this name in it (since 257) hands on the system's description, too."""
 _MAX_STUB: Final = 4 << 20
 _MAX_LINE: Final = 64 << 10
+_MAX_FILE: Final = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class UnifiedKernel:
     """One unified kernel image: `sections` are (name, content) in the order of their measurement.
 
-    `command_line` is what the kernel is handed unless something overrides it, None without the section. `initrd` is the ramdisk as
-    the kernel gets it, None where there is none or `packs` is true: then the stub adds files of its own to it.
+    `command_line` is what the kernel is handed unless something overrides it, None without the section. `initrd` are the parts of
+    the ramdisk that the kernel gets, one behind the other; empty without any.
     """
 
     stub: str
     sections: tuple[tuple[str, Bytes], ...]
     kernel: Bytes
     command_line: str | None
-    initrd: Bytes | None
-    packs: bool
+    initrd: tuple[Bytes, ...]
 
 
 def is_unified(image: Image) -> bool:
@@ -81,14 +83,12 @@ def unified_kernel(image: Image) -> UnifiedKernel:
     found = dict(sections)
     if ".linux" not in found:
         raise ArtefactRefused("uki-stub", f"systemd-stub {stub} does not look for .linux: an unknown kind of stub")
-    packs = any(name in present for name in _COMPANIONS) or (".osrel" in present and _WRAPS_DESCRIPTION in code)
     return UnifiedKernel(
         stub=stub,
         sections=sections,
         kernel=found[".linux"],
         command_line=_line(found[".cmdline"]) if ".cmdline" in found else None,
-        initrd=None if packs else found.get(".initrd"),
-        packs=packs,
+        initrd=_ramdisk(image, code, present),
     )
 
 
@@ -102,6 +102,25 @@ def _stub(image: Image) -> tuple[str, bytes]:
     if match is None:
         raise ArtefactRefused("uki-stub", "the image does not say which systemd-stub is in it")
     return match[1].decode("ascii"), code
+
+
+def _ramdisk(image: Image, code: bytes, present: Mapping[str, Section]) -> tuple[Bytes, ...]:
+    """Return what the stub hands on as ramdisk: microcode first, then the ramdisk, then its own archives."""
+    parts = [image.content(present[name]) for name in (".ucode", ".initrd") if name in present and _knows(code, name)]
+    files = [
+        (file, image.content(present[name])) for name, file in _COMPANIONS if name in present and _knows(code, name)
+    ]
+    if ".osrel" in present and _DESCRIPTION.encode("utf-16-le") in code:
+        files.append((_DESCRIPTION, image.content(present[".osrel"])))
+    if len(parts) + len(files) == 1 and parts:
+        return (parts[0],)  # handed on where it lies, without padding
+    for _, content in files:
+        if len(content) > _MAX_FILE:
+            raise ArtefactRefused(
+                "uki-choice", "a section for the ramdisk is larger than any signature, key or description"
+            )
+    archives = [archive(file, bytes(content)) for file, content in files]
+    return tuple(piece for part in parts for piece in (part, padding(len(part)))) + tuple(archives)
 
 
 def _knows(code: bytes, name: str) -> bool:

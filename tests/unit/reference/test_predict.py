@@ -143,13 +143,19 @@ def test_a_loader_in_front_is_the_loader_and_the_unified_kernel_an_application()
     assert len(of(found, "application")) == 2
 
 
-def test_what_a_stub_packs_is_open() -> None:
-    data = made.unified((".linux", made.kernel()), (".initrd", b"i"), (".pcrpkey", b"key"))
-    found = predict(Boot(unified=artefact(data)), "sha256")
-    assert [one.pcr for one in of(found, "initrd")] == [11]
-    assert register(found, 9) is None
-    assert "initrd" in found.partial
-    assert found.remarks
+def test_a_boot_loader_that_reads_the_image_measures_its_command_line_in_some_versions() -> None:
+    found = predict(unified(loader=artefact(made.loader("systemd-boot"))), "sha256")
+    (line,) = [one for one in found.claims if one.component.pcr == 12]
+    assert (line.component.claim, line.component.value, line.sure) == ("kernel-command-line", LINE, False)
+
+
+def test_the_boot_loader_s_configuration_is_measured_in_some_versions() -> None:
+    loader = artefact(made.loader("systemd-boot"))
+    found = predict(unified(loader=loader, loader_conf=artefact(b"timeout 0\n"), disk=artefact(made.disk())), "sha256")
+    (file,) = [one for one in found.claims if one.component.claim == "boot-file"]
+    assert (file.component.pcr, file.component.digest, file.sure) == (5, sha256(b"timeout 0\n").digest(), False)
+    assert register(found, 5) is None
+    assert any("--loader-conf" in remark for remark in predict(unified(loader=loader), "sha256").remarks)
 
 
 @pytest.mark.parametrize(
@@ -200,6 +206,7 @@ SYSTEMD = Boot(loader=artefact(made.loader("systemd-boot")), kernel=KERNEL, init
         (unified(initrds=(artefact(b"i"),)), "predict-conflict"),
         (unified(commands=("insmod x",)), "predict-conflict"),
         (unified(style=Style.GRUB), "predict-conflict"),
+        (unified(loader_conf=artefact(b"x")), "predict-conflict"),
         (replace(GRUB, loader=artefact(made.loader("shim"))), "predict-style"),
         (replace(GRUB, line=None), "predict-missing"),
         (replace(GRUB, line="ro quiet"), "predict-missing"),

@@ -51,18 +51,51 @@ def test_a_section_is_measured_where_the_stub_looks_for_it() -> None:
 
 
 def test_an_empty_section_is_no_section() -> None:
-    assert read(made.gateway(initrd=b"")).initrd is None
+    assert read(made.gateway(initrd=b"")).initrd == ()
 
 
-def test_a_signature_over_the_result_is_not_measured_and_changes_the_ramdisk() -> None:
-    found = read(made.unified((".linux", made.kernel()), (".initrd", b"i"), (".pcrsig", b"{}")))
-    assert [name for name, _ in found.sections] == [".linux", ".initrd"]
-    assert (found.packs, found.initrd) == (True, None)
+def handed(data: bytes) -> bytes:
+    """Return the ramdisk that the stub hands on."""
+    return b"".join(read(data).initrd)
 
 
-def test_a_stub_that_packs_the_system_s_description_changes_the_ramdisk() -> None:
-    found = read(made.gateway(version="257.1", extra="os-release".encode("utf-16-le") + b"\0\0"))
-    assert found.packs
+def newc(name: str, mode: str, content: bytes, number: int) -> bytes:
+    """Return one member of an archive, as the kernel's documentation (buffer-format) describes it."""
+    path = name.encode() + b"\0"
+    fields = (
+        f"{number:08x}{mode}{0:08x}{0:08x}{1:08x}{0:08x}{len(content):08x}" + f"{0:08x}" * 4 + f"{len(path):08x}{0:08x}"
+    )
+    head = b"070701" + fields.encode() + path
+    return head.ljust(made.up(len(head), 4), b"\0") + content.ljust(made.up(len(content), 4), b"\0")
+
+
+END = b"070701" + b"0" * 32 + b"00000001" + b"0" * 48 + b"0000000B" + b"0" * 8 + b"TRAILER!!!\0\0\0\0"
+
+
+def beside(name: str, content: bytes) -> bytes:
+    return newc(".extra", "0000416d", b"", 1) + newc(f".extra/{name}", "00008124", content, 2) + END
+
+
+def test_a_ramdisk_alone_is_handed_on_as_it_is() -> None:
+    assert handed(made.gateway(initrd=b"odd")) == b"odd"
+
+
+def test_a_signature_over_the_result_is_not_measured_and_lies_behind_the_ramdisk() -> None:
+    data = made.unified((".linux", made.kernel()), (".initrd", b"odd"), (".pcrsig", b"{}"), (".pcrpkey", b"a key"))
+    assert [name for name, _ in read(data).sections] == [".linux", ".initrd", ".pcrpkey"]
+    expected = b"odd\0" + beside("tpm2-pcr-signature.json", b"{}") + beside("tpm2-pcr-public-key.pem", b"a key")
+    assert handed(data) == expected
+
+
+def test_microcode_lies_before_the_ramdisk_where_the_stub_knows_it() -> None:
+    parts = ((".linux", made.kernel()), (".initrd", b"odd"), (".ucode", b"micro"))
+    assert handed(made.unified(*parts, version="257.1", names=NEWER)) == b"micro\0\0\0odd\0"
+    assert handed(made.unified(*parts)) == b"odd"
+
+
+def test_a_stub_that_knows_the_system_s_description_hands_it_on() -> None:
+    data = made.gateway(initrd=b"disk", version="257.1", extra="os-release".encode("utf-16-le") + b"\0\0")
+    assert handed(data) == b"disk" + beside("os-release", b"ID=debian\n")
 
 
 @pytest.mark.parametrize(
