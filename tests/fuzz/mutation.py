@@ -381,6 +381,22 @@ def mutate_disk(data: bytes, random: Random) -> bytes:
     return bytes(made)
 
 
+def mutate_places(data: bytes, random: Random) -> bytes:
+    """Change one to four numbers where something stands, and move nothing: for images, in which everything has its offset."""
+    made = bytearray(data)
+    places = [at for at in range(0, len(made), 4) if any(made[at : at + 4])]
+    for _ in range(random.randint(1, 4) if places else 0):
+        at = random.choice(places) + random.choice((0, 0, 1, 2))
+        size = random.choice((1, 2, 4, 4, 8))
+        old = int.from_bytes(made[at : at + size], "little")
+        near = (old + random.choice((-1, 1, 8, 512))) % (1 << 8 * size)
+        number = random.choice(
+            (near, old ^ 1 << random.randrange(8 * size), random.choice(_NUMBERS), random.choice(places) // 1024)
+        )
+        made[at : at + size] = (number & ((1 << 8 * size) - 1)).to_bytes(size, "little")[: max(0, len(made) - at)]
+    return bytes(made)
+
+
 def mutate_tar(data: bytes, random: Random) -> bytes:
     """Change a header of a tar archive and write its checksum anew; compressed and other archives byte by byte."""
     if data[257:262] != b"ustar":
@@ -408,6 +424,7 @@ MUTATORS: Final[dict[str, Mutator]] = {
     "joined": mutate_joined,
     "disk": mutate_disk,
     "records": mutate_records,
+    "places": mutate_places,
     "tar": mutate_tar,
     "jsonmessage": lambda data, random: data[:1] + mutate_json(data[1:], random),
 }

@@ -206,7 +206,7 @@ def _file_systems() -> tuple[bytes, ...]:
                 str(tree),
             ]
             subprocess.run([str(tool), *options, str(target), "63"], check=True, capture_output=True)
-            made.append(target.read_bytes())
+            made.append(target.read_bytes().ljust(63 << 10, b"\0"))
     return tuple(made)
 
 
@@ -332,6 +332,7 @@ TARGETS: Final = {
         _OWN,
         _images,
         (parse_image, ramdisk, image_digest, unified_kernel, signatures, signed_digest, authority),
+        form="places",
     ),
     "spcdata": Target(lambda data: signed_digest(data), _OWN, lambda: [signed_data()], (signed_digest,), form="der"),
     "gpt": Target(_disk, _OWN, _disks, (partition_table, root_partition), form="disk"),

@@ -66,6 +66,23 @@ def _code(function: Any) -> CodeType:
 
 
 @pytest.mark.parametrize("name", TARGETS)
+def test_a_seed_of_every_target_is_accepted(name: str) -> None:
+    """Else the fuzzer would look at refusals alone. A tool that makes seeds may be missing."""
+    target = TARGETS[name]
+    refusals = [_refusal(target, data) for data in target.seeds()]
+
+    assert None in refusals or not refusals
+
+
+def _refusal(target: Target, data: bytes) -> str | None:
+    try:
+        target.run(data)
+    except target.own as refusal:
+        return repr(refusal)
+    return None
+
+
+@pytest.mark.parametrize("name", TARGETS)
 def test_e06_no_target_goes_deep_for_what_is_nested(name: str) -> None:
     target, depth, deepest = TARGETS[name], 0, 0
 
