@@ -11,7 +11,7 @@ from typing import Any, Final
 from attestd.inspection.authority import Authorities, Verdict, reporting
 from attestd.inspection.cborread import Tag, plain_json, read_cbor
 from attestd.inspection.comid import ComidReport, ProfileRules, read_comid, rules_for
-from attestd.inspection.cose import SIGN1, judge_sign1, read_sign1
+from attestd.inspection.cose import SIGN, SIGN1, judge_signed, read_signed
 from attestd.inspection.keyfile import read_keys
 from attestd.inspection.measurement import text_of
 from attestd.inspection.refused import InspectionRefused
@@ -117,7 +117,7 @@ def read_corim(data: bytes, authorities: Authorities, *, at: int) -> CorimReport
     item = read_cbor(data)
     while isinstance(item, Tag) and item.number in (_WRAPPER, _SIGNED, _TOKEN):
         item = item.value
-    if (isinstance(item, Tag) and item.number == SIGN1) or (isinstance(item, list) and len(item) == 4):
+    if (isinstance(item, Tag) and item.number in (SIGN1, SIGN)) or (isinstance(item, list) and len(item) == 4):
         return _signed(item, authorities, at=at)
     if isinstance(item, Tag) and item.number == _UNSIGNED:
         return _corim("corim", item.value, at=at)
@@ -148,11 +148,12 @@ def _alone(item: Any) -> CorimReport:
 
 def _signed(item: object, authorities: Authorities, *, at: int) -> CorimReport:
     """Read a CoRIM in COSE_Sign1 (4.2)."""
-    signed = read_sign1(item, code="corim-malformed")
+    signatures = read_signed(item, code="corim-malformed")
+    signed = signatures[0]
     inner = read_cbor(signed.payload)
     if not (isinstance(inner, Tag) and inner.number == _UNSIGNED):
         raise _malformed("what is signed is no CoRIM")
-    verdict = judge_sign1(signed, authorities, at=at, code="corim")
+    verdict = judge_signed(signatures, authorities, at=at, code="corim")
     notes = list(verdict.notes)
     if signed.content_type not in _CONTENT:
         notes.append(f"the content type is {plain_json(signed.content_type)!r}, and no CoRIM's")

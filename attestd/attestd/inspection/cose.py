@@ -1,4 +1,4 @@
-"""One signature over one payload in CBOR: COSE_Sign1, as signed CoRIMs, CoSWIDs and web tokens have it.
+"""Signatures over a payload in CBOR: COSE_Sign1, as CoRIMs, CoSWIDs and web tokens have it, and COSE_Sign with several signers.
 
 Proves, where a verdict is true, that a key signed the payload and the protected header. The unprotected header is believed in
 nothing: certificates in it have to lead to an anchor. RFC 9052, 4.2 and 4.4; certificates RFC 9360.
@@ -28,6 +28,9 @@ from attestd.inspection.refused import InspectionRefused
 from attestd_pki.signatures import PublicKey
 
 SIGN1: Final = 18
+SIGN: Final = 98
+_MOST_SIGNERS: Final = 8
+"""Signers of one COSE_Sign; each costs as much as a manifest with one."""
 _ALGORITHM, _CRITICAL, _CONTENT_TYPE, _KEY_ID, _BAG, _CHAIN = 1, 2, 3, 4, 32, 33
 _KNOWN: Final = frozenset({1, 2, 3, 4, 5, 6, 8, 15, 16, 32, 33, 34, 35})
 """Headers that may be called critical: what they mean is judged here or by whoever reads the payload."""
@@ -53,13 +56,13 @@ _ALGORITHMS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Sign1:
-    """The four parts, and the protected header once more as a map."""
+    """The parts of one signature, and the protected header once more as a map. `message` is what is signed (RFC 9052, 4.4)."""
 
-    protected: bytes
     header: Mapping[Any, Any]
     unprotected: Mapping[Any, Any]
     payload: bytes
     signature: bytes
+    message: bytes
 
     @property
     def content_type(self) -> object:
@@ -74,10 +77,47 @@ def read_sign1(item: object, *, code: str) -> Sign1:
         detached = isinstance(value, list) and len(value) == 4 and value[2] is None
         raise InspectionRefused(code, "its payload is elsewhere" if detached else "not a COSE_Sign1 with its payload")
     protected, unprotected, payload, signature = value
-    header = read_cbor(protected) if protected else {}
-    if not isinstance(header, dict) or not isinstance(unprotected, dict):
+    message = cbor2.dumps(["Signature1", protected, b"", payload])
+    return Sign1(_header(protected, code), _map(unprotected, code), payload, signature, message)
+
+
+def read_signed(item: object, *, code: str) -> tuple[Sign1, ...]:
+    """Return the signatures of a COSE_Sign1, or of a COSE_Sign (98), over one payload.
+
+    *Raises* `InspectionRefused` with the code, "cbor-…".
+    """
+    if not (isinstance(item, Tag) and item.number == SIGN):
+        return (read_sign1(item, code=code),)
+    value = item.value
+    whole = isinstance(value, list) and len(value) == 4 and isinstance(value[0], bytes) and isinstance(value[2], bytes)
+    if not whole or not isinstance(value[3], list) or not 1 <= len(value[3]) <= _MOST_SIGNERS:
+        raise InspectionRefused(code, "not a COSE_Sign with its payload and signers")
+    body, payload = value[0], value[2]
+    found = []
+    for one in value[3]:
+        if not isinstance(one, list) or len(one) != 3 or not isinstance(one[0], bytes) or not isinstance(one[2], bytes):
+            raise InspectionRefused(code, "a signer is not made of two headers and a signature")
+        message = cbor2.dumps(["Signature", body, one[0], b"", payload])
+        # The content type is the body's; algorithm and key are the signer's own.
+        header = {**_header(body, code), **_header(one[0], code)}
+        found.append(Sign1(header, _map(one[1], code), payload, one[2], message))
+    return tuple(found)
+
+
+def _header(protected: bytes, code: str) -> Mapping[Any, Any]:
+    return _map(read_cbor(protected) if protected else {}, code)
+
+
+def _map(value: object, code: str) -> Mapping[Any, Any]:
+    if not isinstance(value, dict):
         raise InspectionRefused(code, "a header is not a map")
-    return Sign1(protected, header, unprotected, payload, signature)
+    return value
+
+
+def judge_signed(signatures: tuple[Sign1, ...], authorities: Authorities, *, at: int, code: str) -> Verdict:
+    """Return the verdict on the first signature that somebody vouches for, else on the first one. Codes as of `judge_sign1`."""
+    verdicts = [judge_sign1(one, authorities, at=at, code=code) for one in signatures]
+    return next((one for one in verdicts if one.vouched), verdicts[0])
 
 
 def judge_sign1(signed: Sign1, authorities: Authorities, *, at: int, code: str) -> Verdict:
@@ -90,9 +130,12 @@ def judge_sign1(signed: Sign1, authorities: Authorities, *, at: int, code: str) 
     if not isinstance(critical, list) or not all(isinstance(one, int) and one in _KNOWN for one in critical):
         return Verdict(None, None, reasons=((f"{code}-critical", "it calls critical what is not known here"),))
     scheme = _ALGORITHMS[number]
-    message = cbor2.dumps(["Signature1", signed.protected, b"", signed.payload])
     return judge(
-        lambda key: _holds(key, scheme, signed.signature, message), _brought(signed), authorities, at=at, code=code
+        lambda key: _holds(key, scheme, signed.signature, signed.message),
+        _brought(signed),
+        authorities,
+        at=at,
+        code=code,
     )
 
 

@@ -4,16 +4,18 @@ Proves the form; of a signature, that nothing was changed since the key signed i
 of theirs. The files it lists (support logs) are named by their hashes and are not here.
 """
 
+import lzma
 import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from attestd.inspection.authority import Authorities, Unverifiable, Verdict, judge, reporting, unverifiable
 from attestd.inspection.cborread import Tag, read_cbor, read_cbor_sequence
-from attestd.inspection.cose import SIGN1, judge_sign1, read_sign1
+from attestd.inspection.cose import SIGN, SIGN1, judge_signed, read_signed
 from attestd.inspection.keyfile import read_keys
 from attestd.inspection.refused import InspectionRefused
-from attestd.inspection.swid import CoswidReport, read_coswid
+from attestd.inspection.swid import CoswidReport, read_coswid, software_meta
 from attestd.inspection.swidxml import read_swid
 from attestd.inspection.xmlread import Element, read_xml, read_xml_unindented
 from attestd.inspection.xmlsignature import XmlSignature, brought, read_signature, signature_in
@@ -21,7 +23,12 @@ from attestd.protocol.limits import INSPECTED_DOCUMENT
 from attestd_pki.chain import TrustStore
 
 _USWID: Final = b"SBOM" + bytes.fromhex("d6ba2eaca3e67a52aaee3baf")
+_MOST_EMBEDDED: Final = 16
+"""uSWIDs of one image: a maker's firmware has one, and one for each blob of others in it."""
 _COMPRESSED: Final = 0x01
+_LZMA: Final = 2
+_LZMA_MEMORY: Final = 64 << 20
+"""Bytes that unpacking may take: xz sets aside 64 MiB for its highest setting."""
 _TOKEN, _COSWID = 61, 1398229316
 
 
@@ -94,12 +101,22 @@ def read_rim(data: bytes, authorities: Authorities, *, at: int) -> RimReport:
     """
     if len(data) > INSPECTED_DOCUMENT:
         raise InspectionRefused("rim-size", f"a manifest of {len(data)} bytes")
-    if data.startswith(_USWID):
-        tags = tuple(read_coswid(_bare(one)) for one in _uswid(data))
-        return RimReport("uswid", (), (_UNSIGNED,), None, tags)
+    if _USWID in data:
+        return RimReport("uswid", (), (_UNSIGNED,), None, tuple(_several(_embedded(data))))
     if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         return _swid(data, authorities, at=at)
-    return coswid_report(read_cbor(data), authorities, at=at)
+    items = read_cbor_sequence(data) or [read_cbor(data)]
+    if len(items) == 1:
+        return coswid_report(items[0], authorities, at=at)
+    return RimReport("coswid", (), (_UNSIGNED,), None, tuple(_several(items)))
+
+
+def _several(items: Iterable[Any]) -> Iterator[CoswidReport]:
+    """Yield tags that lie behind each other; a signature around one of them is not judged, as the others have none."""
+    for item in items:
+        signed = isinstance(item, Tag) and item.number in (SIGN1, SIGN)
+        payload = read_signed(item, code="coswid-malformed")[0].payload if signed else None
+        yield read_coswid(_bare(item if payload is None else read_cbor(payload)))
 
 
 _UNSIGNED: Final = "it is not signed: anybody may have written it"
@@ -109,17 +126,30 @@ def coswid_report(item: object, authorities: Authorities, *, at: int) -> RimRepo
     """Return the report on a CoSWID, bare or as the payload of a COSE_Sign1 (RFC 9393, 7). *Raises* as `inspect_rim`."""
     while isinstance(item, Tag) and item.number == _TOKEN:
         item = item.value
-    if (isinstance(item, Tag) and item.number == SIGN1) or (isinstance(item, list) and len(item) == 4):
-        signed = read_sign1(item, code="coswid-malformed")
-        verdict = judge_sign1(signed, authorities, at=at, code="coswid")
-        tag = read_coswid(_bare(read_cbor(signed.payload)))
-        return RimReport("signed-coswid", verdict.reasons, verdict.notes, verdict, (tag,))
-    return RimReport("coswid", (), (_UNSIGNED,), None, (read_coswid(_bare(item)),))
+    if (isinstance(item, Tag) and item.number in (SIGN1, SIGN)) or (isinstance(item, list) and len(item) == 4):
+        signed = read_signed(item, code="coswid-malformed")
+        verdict = judge_signed(signed, authorities, at=at, code="coswid")
+        inner = _bare(read_cbor(signed[0].payload))
+        return RimReport(
+            "signed-coswid", verdict.reasons, verdict.notes, verdict, (read_coswid(inner),), software_meta(inner)
+        )
+    bare = _bare(item)
+    return RimReport("coswid", (), (_UNSIGNED,), None, (read_coswid(bare),), software_meta(bare))
 
 
 def _bare(item: Any) -> Any:
     """Return what a CoSWID's tag (1398229316) is put on."""
     return item.value if isinstance(item, Tag) else item
+
+
+def _embedded(data: bytes) -> Iterator[Any]:
+    """Yield what all uSWIDs in a firmware image, or in a part of one, hold."""
+    start = data.find(_USWID)
+    for _ in range(_MOST_EMBEDDED):
+        if start < 0:
+            return
+        yield from _uswid(data[start:])
+        start = data.find(_USWID, start + len(_USWID))
 
 
 def _uswid(data: bytes) -> list[Any]:
@@ -130,14 +160,22 @@ def _uswid(data: bytes) -> list[Any]:
         raise InspectionRefused("rim-malformed", "a uSWID whose header does not fit its payload")
     payload = data[header : header + size]
     if version >= 2 and header > 23 and data[23] & _COMPRESSED:
-        unpacker = zlib.decompressobj()
-        try:
-            payload = unpacker.decompress(payload, INSPECTED_DOCUMENT)
-        except zlib.error:
-            raise InspectionRefused("rim-malformed", "a uSWID whose payload is not compressed as it says") from None
-        if unpacker.unconsumed_tail:
-            raise InspectionRefused("rim-size", "a uSWID that grows beyond all bounds when it is unpacked")
+        payload = _unpacked(payload, lzma_=version >= 3 and header > 24 and data[24] == _LZMA)
     return read_cbor_sequence(payload)
+
+
+def _unpacked(payload: bytes, *, lzma_: bool) -> bytes:
+    """Return what was compressed with zlib or LZMA, no more than a manifest may have."""
+    try:
+        if lzma_:
+            unpacked = lzma.LZMADecompressor(memlimit=_LZMA_MEMORY).decompress(payload, INSPECTED_DOCUMENT + 1)
+        else:
+            unpacked = zlib.decompressobj().decompress(payload, INSPECTED_DOCUMENT + 1)
+    except (zlib.error, lzma.LZMAError):
+        raise InspectionRefused("rim-malformed", "a uSWID whose payload is not compressed as it says") from None
+    if len(unpacked) > INSPECTED_DOCUMENT:
+        raise InspectionRefused("rim-size", "a uSWID that grows beyond all bounds when it is unpacked")
+    return unpacked
 
 
 _INDENTED: Final = "indented-since: the signature is over the document without its indentation"

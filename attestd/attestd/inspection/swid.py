@@ -13,6 +13,19 @@ from attestd.protocol.limits import INSPECTED_PATH
 
 _HASHES: Final = {1: ("sha256", 32), 7: ("sha384", 48), 8: ("sha512", 64), 10: ("sha3-256", 32)}
 """Named Information Hash Algorithm Registry (RFC 6920), which RFC 9393, 2.9.1 refers to."""
+_META: Final = {
+    43: "activation-status",
+    44: "channel-type",
+    45: "colloquial-version",
+    46: "description",
+    47: "edition",
+    50: "generator",
+    51: "persistent-id",
+    52: "product",
+    53: "product-family",
+    54: "revision",
+    55: "summary",
+}
 _ROLES: Final = {
     1: "tag creator",
     2: "software creator",
@@ -91,6 +104,16 @@ def read_coswid(value: object) -> CoswidReport:
     )
 
 
+def software_meta(value: object) -> tuple[tuple[str, str], ...]:
+    """Return what software-meta (5) says, under the names of RFC 9393, 6.2; what has no name here is left out."""
+    found = []
+    for one in _several(value.get(5) if isinstance(value, dict) else None):
+        for number, said in one.items() if isinstance(one, dict) else ():
+            if isinstance(number, int) and number in _META:
+                found.append((_META[number], said.hex() if isinstance(said, bytes) else str(plain_json(said))))
+    return tuple(found)
+
+
 def _entities(value: object) -> Iterator[str]:
     for one in _several(value):
         if not isinstance(one, dict) or not isinstance(one.get(31), str):
@@ -142,6 +165,9 @@ def _hashes(value: object) -> tuple[str, ...]:
 
 
 def _hash(value: object) -> str:
+    if isinstance(value, list) and len(value) == 2 and isinstance(value[1], str):
+        # Early tags have the digits (as python-uswid reads them).
+        value = [value[0], _digits(value[1])]
     if not isinstance(value, list) or len(value) != 2 or not isinstance(value[1], bytes):
         raise _malformed("a hash is not made of an algorithm and bytes")
     known = _HASHES.get(value[0]) if isinstance(value[0], int) else None
@@ -151,3 +177,10 @@ def _hash(value: object) -> str:
     if len(value[1]) != size:
         raise _malformed(f"a {name} hash of {len(value[1])} bytes")
     return f"{name}:{value[1].hex()}"
+
+
+def _digits(text: str) -> bytes | None:
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        return None

@@ -368,3 +368,27 @@ def test_the_claims_of_a_web_token_say_who_signed_and_for_how_long():
 
     assert (report.signer, report.validity) == ("ACME Ltd", (None, AT - 1))
     assert any("expired" in note for note in report.notes)
+
+
+def several(*keys):
+    """Return a CoSWID signed by several keys in one COSE_Sign."""
+    payload = cbor2.dumps(cbor2.CBORTag(1398229316, forge.coswid(("ls", b"x"))))
+    body, own = cbor2.dumps({3: "application/swid+cbor"}), cbor2.dumps({1: -7})
+    message = cbor2.dumps(["Signature", body, own, b"", payload])
+    signers = [[own, {}, forge.raw_ecdsa(key, message)] for key in keys]
+    return cbor2.dumps(cbor2.CBORTag(98, [body, {}, payload, signers]))
+
+
+def test_of_several_signers_one_that_somebody_trusts_is_enough():
+    data = several(ec_key(70), KEY)
+
+    assert verdict(data, key=KEY) == (True, True, [])
+    assert verdict(data, key=ec_key(99)) == (False, False, ["coswid-signature"])
+    assert verdict(data.replace(b"tools", b"fools"), key=KEY)[0] is False
+
+
+def test_a_signer_may_not_be_passed_off_as_the_only_one():
+    item = cbor2.loads(several(KEY))
+    single = cbor2.dumps(cbor2.CBORTag(18, [item.value[3][0][0], {}, item.value[2], item.value[3][0][2]]))
+
+    assert verdict(single, key=KEY)[0] is False

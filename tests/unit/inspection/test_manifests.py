@@ -2,6 +2,8 @@
 
 import base64
 import json
+import lzma
+import zlib
 from hashlib import sha256
 
 import cbor2
@@ -254,3 +256,49 @@ def test_a_key_that_is_not_json_is_refused():
 
     with pytest.raises(InspectionRefused):
         inspect_corim(signed(key, manifest()), json.dumps([]).encode(), at=AT)
+
+
+USWID = b"SBOM" + bytes.fromhex("d6ba2eaca3e67a52aaee3baf")
+COSWID = {0: "t", 1: "n", 2: {31: "ACME", 33: 1}, 5: {45: "96.00", 52: "Box"}}
+
+
+def uswid(packed, *, version=1, more=b""):
+    return (
+        USWID
+        + bytes((version,))
+        + (23 + len(more)).to_bytes(2, "little")
+        + len(packed).to_bytes(4, "little")
+        + more
+        + packed
+    )
+
+
+FORMS = {
+    "plain": uswid(cbor2.dumps(COSWID)),
+    "zlib": uswid(zlib.compress(cbor2.dumps(COSWID)), version=2, more=b"\1"),
+    "zlib by its name": uswid(zlib.compress(cbor2.dumps(COSWID)), version=3, more=b"\1\1"),
+    "LZMA": uswid(lzma.compress(cbor2.dumps(COSWID)), version=3, more=b"\1\2"),
+    "inside of an image": b"\xff" * 4096 + uswid(cbor2.dumps(COSWID)) + b"\xff" * 512,
+    "a sequence": cbor2.dumps(COSWID),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_software_identities_are_read_wherever_firmware_has_them(form):
+    twice = FORMS[form] + FORMS[form]
+
+    assert [tag.name for tag in inspect_rim(twice, None, at=AT).tags] == ["n", "n"]
+
+
+@pytest.mark.parametrize("pack", [zlib.compress, lzma.compress])
+def test_e06_a_uswid_that_grows_beyond_all_bounds_is_refused(pack):
+    data = uswid(pack(bytes(64 << 20)), version=3, more=b"\1" + (b"\1" if pack is zlib.compress else b"\2"))
+
+    assert refusal_of(lambda: inspect_rim(data, None, at=AT)) == "rim-size"
+
+
+def test_what_a_coswid_says_of_its_software_is_shown():
+    assert inspect_rim(cbor2.dumps(COSWID), None, at=AT).document()["meta"] == {
+        "colloquial-version": "96.00",
+        "product": "Box",
+    }
