@@ -1,7 +1,9 @@
 """A staged version is watched and decides nothing: whoever stages, relabels or replays one gains no device any trust."""
 
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -21,7 +23,7 @@ from attacks.fixtures_pct import (
 from attestd.appraisal.profile import parse_profile_yaml
 from attestd.changes.errors import ChangeRefused
 from attestd.changes.operators import sign_change, verify_approval
-from attestd.changes.statement import Change, Kind, statement
+from attestd.changes.statement import NAMESPACE, Change, Kind, statement
 from attestd.services import proposals, shadow
 from attestd.store import changes
 from attestd.store.changes import ChangeRecord
@@ -199,6 +201,19 @@ def test_p02_the_kind_is_in_the_text_that_is_signed(fleet: World, other: str) ->
     with pytest.raises(ChangeRefused) as caught:
         verify_approval(replace(staged, kind=cast(Kind, other)), signature, fleet.verifier.policy._operators)
     assert caught.value.code == "approval-invalid"
+
+
+def test_p02_the_approval_of_a_stage_can_be_checked_with_openssh_alone(fleet: World, tmp_path: Path) -> None:
+    staged = next_change(fleet, "profile-stage", document_for(SoftChip(fleet.now_s), 1))
+    (tmp_path / "allowed_signers").write_text(fleet.operators[0].line + "\n")
+    (tmp_path / "change.sig").write_text(sign_change(staged, fleet.operators[0].pem))
+    check = ["ssh-keygen", "-Y", "verify", "-f", "allowed_signers", "-I", "alice", "-n", NAMESPACE, "-s", "change.sig"]
+
+    def verified(change: Change) -> bool:
+        return subprocess.run(check, input=statement(change), cwd=tmp_path, capture_output=True).returncode == 0
+
+    assert verified(staged)
+    assert not verified(replace(staged, kind="profile-activate"))
 
 
 @pytest.mark.attack("P02", reason="policy-unapproved")

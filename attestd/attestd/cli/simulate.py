@@ -220,10 +220,11 @@ def _reasons(group: "Group") -> list[str]:
 
 def _variants(group: "Group") -> list[str]:
     lines: list[str] = []
-    for variant in group.largest[:_SHOWN_VARIANTS]:
+    shown = 1 if group.effect == "unchanged" else _SHOWN_VARIANTS
+    for variant in group.largest[:shown]:
         lines.append(f"{variant.devices} of them{_named(variant)}")
         lines += [f"  {line}" for line in _findings(group, variant)]
-    rest = group.others + sum(variant.devices for variant in group.largest[_SHOWN_VARIANTS:])
+    rest = group.others + sum(variant.devices for variant in group.largest[shown:])
     return [*lines, f"{rest} of them, where other values were measured"] if rest else lines
 
 
