@@ -1,7 +1,11 @@
 """`attestd inspect corim` and `rim` on manifests of other projects: form, profile rules, signatures."""
 
+import json
+
+import jwt
 import pytest
 
+from cert_forge import ec_key
 from inspecting import identity, inspect, path_of, shown
 from testdata import manifest_items, needs_testdata
 
@@ -36,6 +40,34 @@ def test_a_signed_corim_without_a_key_says_that_nobody_was_judged(item):
         None,
         "unsigned" not in item["file"],
     )
+
+
+EXAMPLE = {
+    "kty": "EC",
+    "crv": "P-256",
+    "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+    "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
+}
+"""The example key of RFC 7517, A.1, with which the project signs its test cases."""
+
+
+@pytest.mark.parametrize("item", [item for item in CORIMS if "__signed-" in item["file"]], ids=identity)
+def test_a_signed_corim_holds_under_the_key_of_its_makers(item, tmp_path):
+    (tmp_path / "key.jwk").write_text(json.dumps(EXAMPLE))
+    (tmp_path / "other.jwk").write_text(json.dumps(jwk_of(ec_key(5))))
+    (tmp_path / "changed").write_bytes(path_of(item).read_bytes().replace(b"ACME", b"EMCA"))
+
+    own = inspect("corim", path_of(item), "--key", tmp_path / "key.jwk")[1]
+    other = inspect("corim", path_of(item), "--key", tmp_path / "other.jwk")[1]
+    changed = inspect("corim", tmp_path / "changed", "--key", tmp_path / "key.jwk")[1]
+
+    assert [one["signature_valid"] for one in (own, other, changed)] == [True, False, False]
+    assert [one["vouched"] for one in (own, other, changed)] == [True, False, False]
+
+
+def jwk_of(key):
+    members = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key()))
+    return {name: members[name] for name in ("kty", "crv", "x", "y")}
 
 
 @pytest.mark.parametrize("item", manifest_items("corim/hirs"), ids=identity)

@@ -19,6 +19,8 @@ from attestd_pki.signatures import PublicKey, public_key
 
 MOST_EMBEDDED: Final = 8
 """Certificates of one manifest that are looked at; NVIDIA's bring four."""
+MOST_TRIED: Final = 512
+"""Certificates of a bundle that a signature is held against, where nothing says whose it is: 450 manufacturers' are one bundle."""
 Check = Callable[[PublicKey], bool]
 """Whether a key made the signature. *Raises* `Unverifiable`."""
 
@@ -132,7 +134,7 @@ def _by_anchor(
     others = [one for one in (*brought.certificates[1:], *known) if one not in expected]
     reason = ("chain-issuer-missing", f"no certificate of the bundle has the key {brought.shown or 'that signed'}")
     refused = None
-    for one in (*expected, *others)[: BUDGET.signatures]:
+    for one in (*expected, *others)[:MOST_TRIED]:
         key = _key(one)
         if key is None or not _holds(check, key, strictly=one in expected):
             continue
