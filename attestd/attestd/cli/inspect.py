@@ -39,7 +39,7 @@ VerifierKey = Annotated[
         "--key",
         exists=True,
         dir_okay=False,
-        help="The signer's public key: a JWK; for manifests also PEM, DER or COSE_Key.",
+        help="The signer's public key: a JWK or a set of them, PEM, DER or COSE_Key.",
         show_default=False,
     ),
 ]
