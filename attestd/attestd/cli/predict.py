@@ -262,7 +262,7 @@ def _draft(
         )
     old, text = read_profile(onto)
     if listed is not None:
-        text = allowlist.onto(text, listed)
+        text = allowlist.onto(text, listed, replace_all=replace)
     label = parse_label(name) if name else ""
     return next_version(text, found, name=label, version=version or old.version + 1, replace=replace)
 
