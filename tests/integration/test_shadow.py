@@ -2,15 +2,19 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
+from attestd.appraisal.policy import Tier
 from attestd.appraisal.profile import parse_profile_yaml
 from attestd.changes.rules import AdmissionRule, rules_document
+from attestd.protocol.messages import Attested
 from attestd.services import kept, shadow, simulate
 from attestd.services.attest import attest_batch
+from attestd.store import devices
 from attestd.store import shadow as rows
 from attestd.store.shadow import ShadowRecord
 from attestd_agent.lab.firmware import BootImage
@@ -199,6 +203,32 @@ def test_what_a_version_said_is_forgotten_when_it_is_staged_no_longer(world: Wor
     assert verdicts(world) == {}
 
 
+def test_a_verdict_is_not_stored_when_the_policy_changed_while_it_was_made(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(world, 2, lambda _: HEALTHY)
+    stage(world, OTHER)
+    judge, waiting = shadow._opinion, [True]
+
+    def interrupted(*arguments: Any) -> Any:
+        if waiting:
+            waiting.clear()
+            world.change("profile-retire", PROFILE, b'{"profile":"edge","versions":[2]}')
+        return judge(*arguments)
+
+    monkeypatch.setattr(shadow, "_opinion", interrupted)
+    assert shadow.look(world.verifier, shadow.Watch()) == 0
+    assert verdicts(world) == {}
+
+
+def test_two_verifiers_that_watch_one_fleet_store_the_same_once(world: World) -> None:
+    fill(world, 40, lambda number: OTHER if number % 2 else HEALTHY)
+    digest = stage(world, OTHER)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: shadow.look(world.verifier, shadow.Watch()), range(4)))
+    assert counted(world, digest) == shadow.Count(20, 0, 20, 0, 0)
+
+
 def test_a_profile_that_nobody_can_read_is_left_out_and_the_others_are_watched(world: World) -> None:
     fill(world, 1, lambda _: HEALTHY)
     world.change("profile-stage", PROFILE, b'{"profile":"edge","version":2}')
@@ -324,3 +354,24 @@ def test_a_device_without_any_active_version_is_refused_for_that(world: World) -
     trial = simulate.trial_of(world.verifier, book, PROFILE, draft=None, alone=False, retire=(1,))
     (group,) = simulate.simulate(world.verifier, trial, book=book).ordered()
     assert (group.effect, [one.code.value for one in group.largest[0].findings]) == ("refused", ["policy-missing"])
+
+
+@pytest.mark.parametrize("drafted", [HEALTHY, OTHER, NEWER], ids=["healthy", "other", "newer"])
+def test_what_a_trial_says_is_what_the_service_then_does(world: World, drafted: BootImage) -> None:
+    images = (HEALTHY, OTHER, NEWER)
+    chips = fill(world, 6, lambda number: images[number % 3])
+    report = on_trial(world, drafted, examples=10)
+    said = {name: group.after for group in report.ordered() for one in group.largest for name in one.examples}
+    draft = parse_profile_yaml(golden_profile(SoftChip(world.now_s, image=drafted), version=9))
+    world.change("profile-activate", PROFILE, draft.document)
+    world.change("profile-retire", PROFILE, b'{"profile":"edge","versions":[1]}')
+    done = {f"edge-{number}": prove(world, chip) for number, chip in enumerate(chips)}
+    assert {name: isinstance(outcome, Attested) for name, outcome in done.items()} == {
+        name: tier is Tier.AFFIRMING for name, tier in said.items()
+    }
+    assert {state for _, state in states(world)} == {"trusted", "untrusted"}
+
+
+def states(world: World) -> list[tuple[str, str]]:
+    with world.verifier.store.read() as connection:
+        return [(one.device_id, one.state) for one in devices.list_devices(connection)]

@@ -20,7 +20,9 @@ from attestd.services.kept import Hindsight, Opinion, Untold
 from attestd.services.records import finding_document
 from attestd.services.simulate import OUT_OF_SERVICE, profile_of
 from attestd.store import shadow as rows
+from attestd.store.changes import share_policy
 from attestd.store.kept import KeptProof, kept_proofs
+from attestd.store.routine import policy_head
 from attestd.store.shadow import ShadowRecord
 
 BATCH: Final = 200
@@ -56,6 +58,9 @@ def look(verifier: Verifier, watch: Watch) -> int:
         found = _round(verifier, watch, connection)
     if stale or found:
         with verifier.store.write() as connection:
+            share_policy(connection)
+            if policy_head(connection) != book.sequence:
+                return 0  # what was staged may be so no longer: the next round sees it
             if stale:
                 rows.forget_shadow(connection, _digests(watch))
             rows.store_shadow(connection, [verdict for verdict, _ in found])

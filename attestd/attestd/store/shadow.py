@@ -70,7 +70,9 @@ def store_shadow(connection: Connection, verdicts: Sequence[ShadowRecord]) -> No
     kept = {"device_id", "profile_digest"}
     replaced = {name: added.excluded[name] for name in ShadowRecord.__slots__ if name not in kept}
     statement = added.on_conflict_do_update(index_elements=["device_id", "profile_digest"], set_=replaced)
-    connection.execute(statement, [values(one) for one in verdicts])
+    # In one order, so that two processes with the same verdicts cannot wait for each other in a circle.
+    ordered = sorted(verdicts, key=lambda one: (one.device_id, one.profile_digest))
+    connection.execute(statement, [values(one) for one in ordered])
 
 
 def forget_shadow(connection: Connection, keep: Sequence[bytes]) -> int:
