@@ -26,7 +26,7 @@ def is_generation(text: str) -> bool:
 def revokes(required: tuple[str, ...], *, value: str | None, data: bytes | None) -> bool:
     """Return whether everything required is revoked by a component's proven content: a level's text, or a database's bytes."""
     if data is not None:
-        return frozenset(required) <= _revoked(data)
+        return frozenset(required) <= revoked_digests(data)
     if value is None or not value.startswith(_LEVEL):
         return False
     found = _generations(value.removeprefix(_LEVEL))
@@ -44,7 +44,7 @@ def _generations(text: str) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _revoked(data: bytes) -> frozenset[str]:
+def revoked_digests(data: bytes) -> frozenset[str]:
     """Return the digests that a database has, as a profile writes them; a certificate is told by the hash of itself."""
     try:
         lists = parse_signature_lists(data)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from attestd.appraisal.explain import difference
+from attestd.appraisal.revocation import revoked_digests
 from attestd.evidence.components import components
 from attestd.evidence.labels import printable
 from attestd.evidence.types import Component
@@ -29,6 +30,7 @@ _RUNTIME: Final = 10
 _MOST: Final = 500
 """Changes told one by one; two machines of different kinds differ in everything."""
 _SHOWN: Final = 300
+_MODULES: Final = "windows-module"
 _WINDOWS: Final = "windows-"
 _AGGREGATE: Final = b"boot_aggregate"
 
@@ -151,7 +153,17 @@ def _by_claim(boot: Boot, bank: str) -> dict[str, list[Component]]:
     for component, _ in components(boot.log.events, bank, registers=_ALL):
         told = _said(boot, component) or boot.claimed.proven(component, bank)
         found.setdefault(told.claim, []).append(told)
+    if _MODULES in found:
+        found[_MODULES] = _named(found[_MODULES])
     return found
+
+
+def _named(modules: Sequence[Component]) -> list[Component]:
+    """Return Windows' images by their names where one register has names and another digests alone: both tell the same."""
+    names = {word: one.label for one in modules if " " in one.label for word in one.label.split(" ") if ":" in word}
+    return [
+        one._replace(value=names[one.label], label=names[one.label]) if one.label in names else one for one in modules
+    ]
 
 
 def _said(boot: Boot, component: Component) -> Component | None:
@@ -206,7 +218,7 @@ def _partner(one: Component, others: Sequence[Component]) -> Component | None:
 
 def _subject(one: Component) -> str:
     """Return which setting or image a component of Windows is about: the words in front of its value, or its path."""
-    return one.label.partition(": ")[0] if ": " in one.label else one.label.partition(" \\")[2] or one.label[:4]
+    return one.label.partition(": ")[0] if ": " in one.label else one.label.partition(" \\")[2].lower() or one.label[:4]
 
 
 def _told(one: Component) -> str:
@@ -214,6 +226,9 @@ def _told(one: Component) -> str:
 
 
 def _words(before: Component, after: Component) -> str:
+    if before.data is not None and after.data is not None:
+        old, new = revoked_digests(before.data), revoked_digests(after.data)
+        return f"{len(new - old)} entries added, {len(old - new)} removed, {len(new)} now"
     if before.value is None or after.value is None or before.value.startswith("hex "):
         same = before.label == after.label
         label = before.label if same else f"{before.label} is now {after.label}"
