@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 commands = typer.Typer(
     no_args_is_help=True,
-    help="Profiles: learn from a reference machine, check, add; simulate, stage, shadow; activate, retire; list, show.",
+    help="Profiles: learn, predict, import, files; check, add, simulate; stage, shadow, activate, retire; list, show.",
 )
 
 Document = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A profile in YAML.", show_default=False)]
