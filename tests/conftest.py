@@ -4,5 +4,5 @@ pytest_plugins = ("postgres",)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Name bytes by their length: keys of this run in a test's name would differ from worker to worker."""
-    return f"{argname}{len(val)}" if isinstance(val, bytes) else None
+    """Name bytes by their argument: a key of this run, or a signature's length, would differ from worker to worker."""
+    return argname if isinstance(val, bytes) else None
