@@ -71,7 +71,7 @@ def show_fields(console: "Console", fields: Iterable[tuple[str, object]]) -> Non
     table.add_column(overflow="fold")
     for name, value in fields:
         shown = plain("-" if value is None else value)
-        table.add_row(Text(name), Text(shown, style=STYLES.get(shown, "")))
+        table.add_row(Text(plain(name)), Text(shown, style=STYLES.get(shown, "")))
     console.print(table, soft_wrap=False)
 
 

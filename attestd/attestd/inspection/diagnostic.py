@@ -168,7 +168,9 @@ class _Reader:
 
 def _text(written: str) -> str:
     try:
-        return str(json.loads(written.replace("\n", "\\n").replace("\t", "\\t")))
+        text = str(json.loads(written.replace("\n", "\\n").replace("\t", "\\t")))
+        text.encode()  # half of a surrogate pair has no UTF-8, and so is no text of CBOR
+        return text
     except ValueError:
         raise _malformed("a text that cannot be read") from None
 

@@ -19,6 +19,7 @@ from attestd.inspection.cborread import Tag
 from attestd.inspection.diagnostic import read_diagnostic
 from attestd.inspection.ear import inspect_ear
 from attestd.inspection.refused import InspectionRefused
+from inspecting import shown
 
 AT = 1_795_350_000
 APPRAISAL = {"ear_status": "affirming", "ear_trustworthiness_vector": {"executables": 2}}
@@ -247,6 +248,15 @@ def test_what_is_no_diagnostic_notation_is_refused(text):
     with pytest.raises(InspectionRefused) as refusal:
         read_diagnostic(text)
     assert refusal.value.code == "cbor-malformed"
+
+
+def test_e11_neither_names_nor_values_of_claims_can_write_to_a_console(tmp_path):
+    file = tmp_path / "token.json"
+    file.write_text(json.dumps({**CLAIMS, "\x1b[31m\ud800": "\u202e\x07", "eat_nonce": "a\udfffb"}))
+
+    _, text = shown("ear", file)
+
+    assert all(character.isprintable() or character == "\n" for character in text)
 
 
 @given(st.text(alphabet="{}[]()<>_:,'\"/#h0123456789abfx.-+e \n", max_size=60))
