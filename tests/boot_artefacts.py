@@ -111,6 +111,11 @@ def loader(name: str = "shim") -> bytes:
     return image(*parts, Part(".sbat", generations.encode()))
 
 
+def sequence(*parts: bytes) -> bytes:
+    """Return a SEQUENCE of encoded elements."""
+    return der.encode(der.SEQUENCE, b"".join(parts))
+
+
 class Authority:
     """A key with a certificate, self-signed or by another, that can sign images and certificates."""
 
@@ -118,7 +123,7 @@ class Authority:
         self.key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         above = issuer or self
-        self.certificate = (
+        self.certificate: x509.Certificate = (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(subject if issuer is None else issuer.certificate.subject)
@@ -133,7 +138,6 @@ class Authority:
 
     def signature(self, digest: bytes, *with_certificates: bytes) -> bytes:
         """Return a table entry (WIN_CERTIFICATE) that says that this authority signed an image's SHA-256."""
-        sequence = lambda *parts: der.encode(der.SEQUENCE, b"".join(parts))  # noqa: E731 - a notation, not a function
         sha256 = sequence(bytes.fromhex("0609608648016503040201"), bytes.fromhex("0500"))
         indirect = sequence(
             sequence(bytes.fromhex("060a2b06010401823702010f")), sequence(sha256, der.encode(4, digest))

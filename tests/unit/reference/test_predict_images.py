@@ -159,7 +159,7 @@ def test_the_digest_is_the_one_that_a_signing_tool_signs(tmp_path: Path, tail: b
     (tmp_path / "cert.der").write_bytes(signer.der)
     (tmp_path / "in.efi").write_bytes(made.image(Part(".text", b"code" * 99), tail=tail))
     command = [
-        OSSLSIGNCODE,
+        str(OSSLSIGNCODE),
         "sign",
         "-h",
         "sha256",
