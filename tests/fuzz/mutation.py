@@ -3,6 +3,7 @@
 Deterministic: everything follows from the generator that is handed in.
 """
 
+import base64
 import json
 import struct
 from collections.abc import Callable, Sequence
@@ -14,6 +15,20 @@ import cbor2
 
 Mutator = Callable[[bytes, Random], bytes]
 _NOT_CBOR: Final = (cbor2.CBORError, ValueError, TypeError, OverflowError, RecursionError)
+_SSH_NAMES: Final = (
+    *(
+        b"ssh-ed25519",
+        b"ssh-rsa",
+        b"rsa-sha2-256",
+        b"rsa-sha2-512",
+        b"sha256",
+        b"sha512",
+        b"md5",
+        b"",
+        b"attestd-change",
+    ),
+    *(b"sk-ssh-ed25519@openssh.com", b"sk-ecdsa-sha2-nistp256@openssh.com", b"ecdsa-sha2-nistp521", b"nistp384"),
+)
 _NUMBERS: Final = (
     0,
     1,
@@ -370,6 +385,44 @@ def mutate_records(data: bytes, random: Random) -> bytes:
     return mutate_cbor(data, random) if data[:1] >= b"\x80" else mutate_bytes(data, random)
 
 
+def mutate_armor(data: bytes, random: Random) -> bytes:
+    """Change a string inside an armored SSH signature, or inside a bare SSH structure, and the lengths around it."""
+    lines = data.strip().split(b"\n")
+    if len(lines) < 3 or not lines[0].startswith(b"-----BEGIN"):
+        return _mutate_strings(data, random)
+    try:
+        blob = base64.b64decode(b"".join(lines[1:-1]))
+    except ValueError:
+        return mutate_bytes(data, random)
+    made = base64.b64encode(blob[:10] + _mutate_strings(blob[10:], random))
+    return b"\n".join((lines[0], *(made[at : at + 70] for at in range(0, len(made), 70)), lines[-1], b""))
+
+
+def _mutate_strings(data: bytes, random: Random, depth: int = 0) -> bytes:
+    parts, position = [], 0
+    while position + 4 <= len(data):
+        size = int.from_bytes(data[position : position + 4], "big")
+        if position + 4 + size > len(data):
+            break
+        parts.append(data[position + 4 : position + 4 + size])
+        position += 4 + size
+    if not parts or depth > 2:
+        return mutate_bytes(data, random)
+    at = random.randrange(len(parts))
+    match random.randint(0, 7):
+        case 0:
+            del parts[at]
+        case 1:
+            parts.insert(at, random.choice(parts))
+        case 2:
+            parts[at] = random.choice(_SSH_NAMES)
+        case 3:
+            return data[:position] + mutate_bytes(data[position:], random)
+        case _:
+            parts[at] = _mutate_strings(parts[at], random, depth + 1)
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts) + data[position:]
+
+
 def mutate_disk(data: bytes, random: Random) -> bytes:
     """Change a partition table and write its two checksums anew."""
     made = bytearray(mutate_bytes(data, random).ljust(1024 + 92, b"\0"))
@@ -425,6 +478,7 @@ MUTATORS: Final[dict[str, Mutator]] = {
     "disk": mutate_disk,
     "records": mutate_records,
     "places": mutate_places,
+    "armor": mutate_armor,
     "tar": mutate_tar,
     "jsonmessage": lambda data, random: data[:1] + mutate_json(data[1:], random),
 }

@@ -1,11 +1,17 @@
 """What operators write, and what claims to be theirs: profiles, inventories, rules, lists of operators, signatures."""
 
 import json
+from base64 import b64encode
 from collections.abc import Iterator
 from functools import cache
+from hashlib import sha256, sha512
 from typing import Any, Final
 
+from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256, SHA512
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import cert_forge
 import changes_world
@@ -109,15 +115,40 @@ def _operators() -> Iterator[bytes]:
     yield b"# a comment\n\n" + changes_world.allowed(_ALICE, options=options).encode()
 
 
+def _string(*parts: bytes) -> bytes:
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+
+def _number(value: int) -> bytes:
+    return _string(value.to_bytes(value.bit_length() // 8 + 1, "big"))
+
+
+def _armored(public: bytes, signature: bytes) -> bytes:
+    blob = b"SSHSIG" + (1).to_bytes(4, "big") + _string(public, NAMESPACE.encode(), b"", b"sha512", signature)
+    return b"-----BEGIN SSH SIGNATURE-----\n" + b64encode(blob) + b"\n-----END SSH SIGNATURE-----\n"
+
+
 @cache
 def _approvals() -> tuple[bytes, ...]:
-    return tuple(_approvals_of())
-
-
-def _approvals_of() -> Iterator[bytes]:
-    yield sign(_MESSAGE, _ALICE.pem, NAMESPACE).encode()
-    blob = bytes.fromhex("0000000b7373682d65643235353139")
-    yield blob + (32).to_bytes(4, "big") + bytes(32)
+    """Return signatures over the message by keys of every type, hardware's among them, and a bare public key."""
+    said = b"SSHSIG" + _string(NAMESPACE.encode(), b"", b"sha512", sha512(_MESSAGE).digest())
+    made = [sign(_MESSAGE, _ALICE.pem, NAMESPACE).encode()]
+    touched = sha256(b"ssh:").digest() + b"\1" + bytes(4) + sha256(said).digest()
+    name = b"sk-ssh-ed25519@openssh.com"
+    public = _string(name, _ALICE.key.public_key().public_bytes_raw(), b"ssh:")
+    made.append(_armored(public, _string(name, _ALICE.key.sign(touched)) + b"\1" + bytes(4)))
+    point = cert_forge.ec_key(33).public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    for name, over, tail, more in (
+        (b"ecdsa-sha2-nistp256", said, b"", ()),
+        (b"sk-ecdsa-sha2-nistp256@openssh.com", touched, b"\1" + bytes(4), (b"ssh:",)),
+    ):
+        r, s = decode_dss_signature(cert_forge.ec_key(33).sign(over, ec.ECDSA(SHA256())))
+        made.append(_armored(_string(name, b"nistp256", point, *more), _string(name, _number(r) + _number(s)) + tail))
+    key = cert_forge.rsa_key(2048)
+    numbers = key.public_key().public_numbers()
+    public = _string(b"ssh-rsa") + _number(numbers.e) + _number(numbers.n)
+    made.append(_armored(public, _string(b"rsa-sha2-512", key.sign(said, padding.PKCS1v15(), SHA512()))))
+    return (*made, public)
 
 
 # --- What is done with the bytes ----------------------------------------------------------------------------------------------
@@ -192,5 +223,5 @@ TARGETS: Final = {
         (parse_operators,),
         words=(b"namespaces=", b"valid-before=", b"cert-authority ", b"sk-ssh-ed25519@openssh.com "),
     ),
-    "approval": Target(_approval, (ChangeRefused,), _approvals, (verify, claimed_key, check_key)),
+    "approval": Target(_approval, (ChangeRefused,), _approvals, (verify, claimed_key, check_key), (), "armor"),
 }
