@@ -291,6 +291,7 @@ def _document(found: "Prediction", draft: "Draft", output: Path | None) -> dict[
                 "value": one.component.value,
                 "source": one.source,
                 "sure": one.sure,
+                "stands_for": one.text or None,
             }
             for one in found.claims
         ],
@@ -303,11 +304,15 @@ def _document(found: "Prediction", draft: "Draft", output: Path | None) -> dict[
     }
 
 
+def _source(one: dict[str, Any]) -> str:
+    return f"{one['source']}: {one['stands_for']}" if one["stands_for"] and one["value"] is None else one["source"]
+
+
 def _show(console: "Console", document: dict[str, Any], *, onto: bool) -> None:
     from attestd.reference.boot import FIRMWARE
 
     told = [one for one in document["claims"] if one["source"] != FIRMWARE]
-    rows = [(one["claim"], one["pcr"], one["value"] or one["digest"], one["source"]) for one in told]
+    rows = [(one["claim"], one["pcr"], one["value"] or one["digest"], _source(one)) for one in told]
     show_table(console, ("claim", "pcr", document["bank"], "from"), rows, empty="")
     console.print()
     registers = [(one["pcr"], one["value"], one["when"]) for one in document["registers"]]

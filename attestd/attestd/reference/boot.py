@@ -6,7 +6,7 @@ prediction says exactly what evidence of such a boot will say. Assumes firmware 
 handed (Linux 6.1 does); what such programs measure was compared with real boots of each.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from struct import pack
 from typing import Final
@@ -53,11 +53,15 @@ class Artefact:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One event to come, and the artefact it comes from. `sure` is false where some boots of the same artefacts do without it."""
+    """One event to come, and the artefact it comes from.
+
+    `sure` is false where some boots of the same artefacts do without it; `text` is, for people, what a digest stands for.
+    """
 
     event: Event
     source: str
     sure: bool = True
+    text: str = ""
 
 
 class Log:
@@ -79,6 +83,10 @@ class Log:
         """Expect a digest in a register."""
         event = Event(len(self.measurements), pcr, int(kind), ((self.bank, digest),), data)
         self.measurements.append(Measurement(event, source, sure))
+
+    def explain(self, text: str) -> None:
+        """Say what the last digest stands for."""
+        self.measurements[-1] = replace(self.measurements[-1], text=text)
 
     def image(self, image: Image, source: str, *, sure: bool = True) -> None:
         """Expect an image to be started."""
@@ -122,6 +130,8 @@ def unified_sections(log: Log, unified: UnifiedKernel, source: str) -> None:
         data = (name + "\0").encode("utf-16-le")
         log.content(11, T.IPL, (name.encode() + b"\0",), data, source)
         log.content(11, T.IPL, (content,), data, f"{source} {name}")
+        if name == ".cmdline" and unified.command_line is not None:
+            log.explain(unified.command_line)
 
 
 def load_options(line: str) -> bytes:
@@ -143,6 +153,7 @@ def handover(log: Log, line: str | None, initrd: Parts, *, line_source: str, ini
     """Expect what the kernel's start code measures of what it is handed (PCR 9; drivers/firmware/efi/libstub)."""
     if line:
         log.content(9, T.EVENT_TAG, (load_options(line),), _tagged(_LOAD_OPTIONS), line_source)
+        log.explain(line)
     if initrd:
         log.content(9, T.EVENT_TAG, initrd, _tagged(_INITRD), initrd_source)
 

@@ -139,10 +139,11 @@ def _wanted(prediction: Prediction) -> dict[str, tuple[list[Rule], bool]]:
 
 
 def _rule(one: Foreseen, bank: str) -> Rule:
-    note = "" if one.source == FIRMWARE else one.source[:MAX_TEXT]
+    origin = "" if one.source == FIRMWARE else one.source
+    note = (f"{origin}: {one.text}" if one.text else origin)[:MAX_TEXT]
     value = one.component.value
     if value is not None and len(value) <= MAX_FINDING_TEXT:
-        return Rule(text=value, note=note)
+        return Rule(text=value, note=origin[:MAX_TEXT])
     return Rule(digest=(bank, one.component.digest), note=note)
 
 

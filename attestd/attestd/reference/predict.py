@@ -54,11 +54,15 @@ class Boot:
 
 @dataclass(frozen=True, slots=True)
 class Foreseen:
-    """One claim to come, the artefact it comes from, and whether every boot of these artefacts makes it."""
+    """One claim to come, the artefact it comes from, and whether every boot of these artefacts makes it.
+
+    `text` is what a digest stands for, for people: nothing vouches for it.
+    """
 
     component: Component
     source: str
     sure: bool
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +268,8 @@ class _Prediction:
     def _claims(self) -> Iterator[Foreseen]:
         made = {one.event.index: one for one in self.log.measurements}
         for component, _ in components((one.event for one in made.values()), self.log.bank, registers=_REGISTERS):
-            yield Foreseen(component, made[component.event].source, made[component.event].sure)
+            one = made[component.event]
+            yield Foreseen(component, one.source, one.sure, one.text)
 
     def _registers(self) -> Iterator[Register]:
         for index, when in sorted(self.complete.items()):

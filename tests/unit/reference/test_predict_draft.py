@@ -6,6 +6,7 @@ from hashlib import sha256
 
 import pytest
 
+import boot_artefacts as made
 from appraisal_cases import NOW_MS, evidence, quote
 from attestd.appraisal.appraise import appraise
 from attestd.appraisal.learn import learn
@@ -192,3 +193,10 @@ def test_a_name_that_would_end_its_line_does_not() -> None:
     draft = new_profile(predict(wanted, "sha256"), name="edge", version=1)
     assert draft.profile.version == 1
     assert next_version(draft.text, predict(wanted, "sha256")).profile.version == 2
+
+
+def test_a_digest_of_a_command_line_has_the_line_as_its_note() -> None:
+    uki = Artefact("gateway.efi", made.gateway("root=/dev/vda2 ro"))
+    draft = new_profile(predict(Boot(unified=uki), "sha256"), name="edge", version=1)
+    notes = [rule.note for rule in draft.profile.by_claim["kernel-command-line"].accept]
+    assert notes == ["gateway.efi .cmdline: root=/dev/vda2 ro"] * 2
