@@ -14,7 +14,7 @@ from attestd.changes.rules import AdmissionRule, rules_document
 from attestd.protocol.messages import Attested
 from attestd.services import kept, shadow, simulate
 from attestd.services.attest import attest_batch
-from attestd.store import devices
+from attestd.store import devices, log
 from attestd.store import shadow as rows
 from attestd.store.shadow import ShadowRecord
 from attestd_agent.lab.firmware import BootImage
@@ -284,7 +284,7 @@ def on_trial(world: World, image: BootImage, *, alone: bool = True, **fields: An
 def test_each_distinct_boot_is_read_and_appraised_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     images: Sequence[BootImage] = (HEALTHY, OTHER, NEWER)
     fill(world, 60, lambda number: images[number % 3])
-    logs = count_calls(monkeypatch, kept.log, "get_event_log")
+    logs = count_calls(monkeypatch, log, "get_event_log")
     appraised = count_calls(monkeypatch, kept, "appraise_boot")
     report = on_trial(world, OTHER)
     assert report.devices == 60

@@ -1,5 +1,7 @@
 """The life of a profile's versions: what a change may make of one, and what never comes back."""
 
+from collections.abc import Callable
+
 import pytest
 
 from attestd.changes import bounds, canonical
@@ -19,7 +21,9 @@ def after(*steps: tuple[str, int]) -> PolicyBook:
 
 
 def change(book: PolicyBook, step: str, version: int) -> Change:
-    return {"stage": stage_on, "activate": activate_on, "retire": retire_on}[step](book, "edge", version)
+    makers: dict[str, Callable[[PolicyBook, str, int], Change]]
+    makers = {"stage": stage_on, "activate": activate_on, "retire": retire_on}
+    return makers[step](book, "edge", version)
 
 
 def refusal(book: PolicyBook, made: Change) -> str:
