@@ -78,6 +78,8 @@ _TYPES: Final = {
 }
 """tcg-kp-…: for platform, delta and rebase certificates, of attributes and of keys."""
 _MOST_BESIDE: Final = 16
+_LAYERS: Final = 4
+"""Wrappings inside each other: gzip, UTF-16, base64, hexadecimal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,23 +202,33 @@ def _credential(parts: "_Parts") -> Iterator[tuple[str, str]]:
 
 def _unwrapped(data: bytes, notes: list[str]) -> bytes:
     """Return the DER bytes of the first certificate in a file of any form; padding of an NV index is dropped."""
-    if len(data) > INSPECTED_CERTIFICATE:
-        raise InspectionRefused("platform-size", f"a platform certificate of {len(data)} bytes")
-    blocks = _PEM.findall(data)[:_MOST_BESIDE]
     try:
-        found: tuple[bytes, ...] = ()
-        if blocks:
-            data = base64.b64decode(b"".join(blocks[0].split()), validate=True)
-        elif data[:1] != b"\x30" and (inner := peeled(data)) is not None:
-            return _unwrapped(inner[0], notes)
-        elif data[:1] != b"\x30":
-            found, _ = certificates_in(data)
-            data = found[0] if found else b""
-        _, _, end = der.measure(data)
-    except (binascii.Error, ValueError):
+        for _ in range(_LAYERS):
+            if len(data) > INSPECTED_CERTIFICATE:
+                raise InspectionRefused("platform-size", f"a platform certificate of {len(data)} bytes")
+            inner = peeled(data) if data[:1] != b"\x30" and not _PEM.search(data) else None
+            if inner is None:
+                return _first(data, notes)
+            data = inner[0]
+    except (binascii.Error, ValueError) as error:
+        if isinstance(error, InspectionRefused):
+            raise
         raise InspectionRefused("platform-malformed", "not base64 that can be read") from None
     except PkiError as error:
         raise InspectionRefused("platform-malformed", error.message) from None
+    raise InspectionRefused("platform-malformed", f"more than {_LAYERS} wrappings")
+
+
+def _first(data: bytes, notes: list[str]) -> bytes:
+    """Return the first certificate of PEM, DER or an index. *Raises* PkiError, ValueError, `InspectionRefused`."""
+    blocks = _PEM.findall(data)[:_MOST_BESIDE]
+    found: tuple[bytes, ...] = ()
+    if blocks:
+        data = base64.b64decode(b"".join(blocks[0].split()), validate=True)
+    elif data[:1] != b"\x30":
+        found, _ = certificates_in(data)
+        data = found[0] if found else b""
+    _, _, end = der.measure(data)
     rest = data[end:].strip(b"\0\xff\r\n \t")
     if data[:1] != b"\x30" or (rest and rest[:1] != b"\x30"):
         raise InspectionRefused("platform-malformed", "not one DER SEQUENCE")

@@ -302,6 +302,15 @@ def test_k06_a_changed_byte_is_never_trusted_and_breaks_nothing(position: int, v
         assert same or unsigned or found.outcome != "trusted" or position < 4
 
 
+def test_wrappings_without_an_end_are_refused() -> None:
+    data = FOUND
+    for _ in range(9):
+        data = gzip.compress(data)
+    with pytest.raises(InspectionRefused) as refusal:
+        report(data)
+    assert refusal.value.code == "platform-malformed"
+
+
 @given(st.binary(max_size=400))
 def test_any_bytes_are_a_report_or_refused(data: bytes) -> None:
     for form in (

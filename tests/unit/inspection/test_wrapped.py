@@ -178,6 +178,13 @@ def test_gzip_is_unpacked_no_further_than_a_bundle_is_long() -> None:
     assert refusal_of(lambda: inspect_ek(bomb, STORE, at=NOW)) == "bundle-size"
 
 
+def test_wrappings_without_an_end_are_refused() -> None:
+    data = EK.der
+    for _ in range(9):
+        data = gzip.compress(data)
+    assert refusal_of(lambda: inspect_ek(data, STORE, at=NOW)) == "unwrap-not-a-certificate"
+
+
 def test_a_cut_certificate_among_others_is_left_out() -> None:
     report = inspect_certificate(pem(EK.der) + pem(BETWEEN.der[:-9]), STORE, at=NOW)
     assert (report.outcome, report.certificate.sha256) == ("trusted", EK.sha256)
