@@ -295,7 +295,14 @@ def _edited(data: bytes) -> None:
 def _foretold() -> Prediction:
     """Return two claims of a boot to come."""
     made = [Component(claim, 4, 7, bytes(32), "a value", "a label") for claim in ("loader", "kernel-command-line")]
-    return Prediction("sha256", None, tuple(Foreseen(one, "a file", True) for one in made), (), (), frozenset())
+    return Prediction(
+        "sha256",
+        None,
+        tuple(Foreseen(one, "a file", True, "what it stands for: # a\nb") for one in made),
+        (),
+        (),
+        frozenset(),
+    )
 
 
 def _later(old: str, new: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 import cert_forge
 import event_logs
 import tpm_structures as made
+from attestd.appraisal.revocation import revoked_digests
 from attestd.errors import Refused
 from attestd.evidence.ak import check_attestation_key, check_device_key
 from attestd.evidence.boot import boot_facts
@@ -233,6 +234,7 @@ def _template(data: bytes) -> None:
 
 def _lists_of_signatures(data: bytes) -> None:
     each(lambda: parse_authority(data), lambda: parse_signature_lists(data), own=Malformed)
+    assert len(revoked_digests(data)) <= len(data)
 
 
 def _public(data: bytes) -> None:
@@ -381,7 +383,11 @@ TARGETS: Final = {
         words=(b"d-modsig|", b"|n-ng", b"verity:sha256:\0"),
     ),
     "signaturelist": Target(
-        _lists_of_signatures, (Malformed,), _signature_lists, (parse_signature_lists, parse_authority), ("uefi/**/*",)
+        _lists_of_signatures,
+        (Malformed,),
+        _signature_lists,
+        (parse_signature_lists, parse_authority, revoked_digests),
+        ("uefi/**/*",),
     ),
     "attest": Target(lambda data: parse_attest(data), (Malformed,), statements, (parse_attest,), words=(b"\xffTCG",)),
     "public": Target(_public, (Malformed,), _publics, (parse_public, parse_public_area)),

@@ -16,7 +16,7 @@ if len(TARGETS) != sum(len(part.TARGETS) for part in PARTS):
     raise TypeError("two targets have one name")
 
 
-def real_seeds(target: Target, *, most: int = LONGEST) -> Iterator[bytes]:
+def real_seeds(target: Target, *, most: int = LONGEST // 2) -> Iterator[bytes]:
     """Return what machines really wrote, of at most `most` bytes each, where such evidence lies beside the project."""
     for pattern in target.real:
         for path in sorted(Path(TESTDATA).glob(pattern)):
