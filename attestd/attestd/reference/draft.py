@@ -5,10 +5,10 @@ else: the result is read again and compared. Assumes that a person reads it befo
 stays accepted, unless the values of the predicted claims are asked to be replaced.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as changed
-from typing import Final
+from typing import Final, NamedTuple
 
 from attestd.appraisal.policy import CLAIMS, NEVER_IGNORED, Check, ClaimPolicy, Profile, Rule
 from attestd.appraisal.profile import ProfileError, parse_profile_yaml
@@ -20,6 +20,10 @@ from attestd.reference.predict import Foreseen, Prediction
 from attestd.reference.yamledit import Edited, Pairs, entry
 
 _JUDGED: Final = (Check.REQUIRED, Check.OPTIONAL)
+_STARTING: Final = ("application", "kernel-command-line", "kernel", "initrd", "uki-section")
+"""Claims of which the artefacts of a boot decide whether it makes them."""
+_NOT_AT_ONCE: Final = "old and new values are not all there at once"
+_NOT_IN_EVERY_BOOT: Final = "not every boot makes all of it"
 _PHASE: Final = "boot-phase"
 _ATTEMPT: Final = "boot-action"
 
@@ -43,6 +47,14 @@ class Draft:
     changes: tuple[Change, ...]
 
 
+class _Wanted(NamedTuple):
+    """What one claim must accept: whether every boot makes it, and whether every boot makes all of it."""
+
+    rules: tuple[Rule, ...]
+    sure: bool
+    whole: bool
+
+
 def new_profile(prediction: Prediction, *, name: str, version: int, runtime: Sequence[str] = ()) -> Draft:
     """Return a profile of what was predicted, and of `runtime`, the lines of that key, if there are any."""
     lines = [
@@ -53,8 +65,8 @@ def new_profile(prediction: Prediction, *, name: str, version: int, runtime: Seq
         "claims:",
     ]
     wanted = _wanted(prediction)
-    for claim, (rules, sure) in wanted.items():
-        lines += _claim_lines(claim, rules, sure=sure)
+    for claim, one in wanted.items():
+        lines += _claim_lines(claim, one.rules, sure=one.sure)
     if prediction.style is Style.UKI:
         phases = [Rule(text=phase) for phase in PHASES]
         lines += _claim_lines(_PHASE, phases, sure=False)
@@ -62,7 +74,7 @@ def new_profile(prediction: Prediction, *, name: str, version: int, runtime: Seq
     text = "\n".join([*lines, "", *runtime])
     text = text if text.endswith("\n") else text + "\n"
     profile = _read(text)
-    return Draft(text, profile, tuple(Change(claim, len(rules), 0) for claim, (rules, _) in wanted.items()))
+    return Draft(text, profile, tuple(Change(claim, len(one.rules), 0) for claim, one in wanted.items()))
 
 
 def _claim_lines(claim: str, rules: Sequence[Rule], *, sure: bool) -> list[str]:
@@ -102,13 +114,15 @@ def next_version(
     edited = Edited(text)
     policies = dict(old.by_claim)
     changes = []
-    for claim, (rules, sure) in _wanted(prediction).items():
+    wanted = _wanted(prediction)
+    for claim, one in wanted.items():
         swap = replace and claim not in prediction.partial
-        policy, change = _merged(old.by_claim.get(claim), claim, rules, bank=prediction.bank, sure=sure, replace=swap)
+        policy, change = _merged(old.by_claim.get(claim), claim, one, bank=prediction.bank, replace=swap)
         changes.append(change)
         if policy is not None:
             _write(edited, old.by_claim.get(claim), policy, swap=swap)
             policies[claim] = policy
+    changes += _missed(old, prediction, wanted)
     root = edited.root
     edited.write_scalar(entry(root, "version"), str(number))
     if name and name != old.name:
@@ -127,15 +141,23 @@ def next_version(
     return Draft(edited.applied(), found, tuple(changes))
 
 
-def _wanted(prediction: Prediction) -> dict[str, tuple[list[Rule], bool]]:
-    """Return for every predicted claim, in the order of `CLAIMS`, its rules without repetition and whether one of them is sure."""
-    found: dict[str, tuple[dict[tuple[object, object], Rule], list[bool]]] = {}
+def _wanted(prediction: Prediction) -> dict[str, _Wanted]:
+    """Return what every predicted claim must accept, in the order of `CLAIMS`."""
+    found: dict[str, dict[tuple[object, object], tuple[Rule, bool]]] = {}
     for one in prediction.claims:
         rule = _rule(one, prediction.bank)
-        rules, sure = found.setdefault(one.component.claim, ({}, []))
-        rules.setdefault((rule.digest, rule.text), rule)
-        sure.append(one.sure)
-    return {claim: (list(found[claim][0].values()), any(found[claim][1])) for claim in CLAIMS if claim in found}
+        rules = found.setdefault(one.component.claim, {})
+        known, sure = rules.get((rule.digest, rule.text), (rule, False))
+        rules[rule.digest, rule.text] = known, sure or one.sure
+    return {
+        claim: _Wanted(
+            tuple(rule for rule, _ in found[claim].values()),
+            any(sure for _, sure in found[claim].values()),
+            all(sure for _, sure in found[claim].values()),
+        )
+        for claim in CLAIMS
+        if claim in found
+    }
 
 
 def _rule(one: Foreseen, bank: str) -> Rule:
@@ -154,31 +176,51 @@ def _pairs(rule: Rule) -> Pairs:
     return [("text", quoted(rule.text or "")), *note]
 
 
+def _missed(old: Profile, prediction: Prediction, wanted: Mapping[str, _Wanted]) -> list[Change]:
+    """Return a remark for every claim that the profile requires of a boot and that these artefacts do not lead to."""
+    if prediction.style is None:
+        return []
+    asked = (old.by_claim[claim] for claim in _STARTING if claim in old.by_claim)
+    return [
+        Change(one.claim, 0, 0, "required, and not predicted: these artefacts fail unless something else makes it")
+        for one in asked
+        if one.check is Check.REQUIRED and one.claim not in prediction.partial
+        if one.claim not in wanted or not wanted[one.claim].sure
+    ]
+
+
 def _merged(
-    old: ClaimPolicy | None, claim: str, rules: list[Rule], *, bank: str, sure: bool, replace: bool
+    old: ClaimPolicy | None, claim: str, wanted: _Wanted, *, bank: str, replace: bool
 ) -> tuple[ClaimPolicy | None, Change]:
     """Return what a claim's policy becomes, None where it stays, and what to say of it. *Raises* `ArtefactRefused`."""
     if old is None:
-        check = Check.REQUIRED if sure else Check.OPTIONAL
-        return ClaimPolicy(claim, check, tuple(rules)), Change(claim, len(rules), 0, "new in this profile")
-    if old.check is Check.ABSENT and sure:
+        check = Check.REQUIRED if wanted.sure else Check.OPTIONAL
+        return ClaimPolicy(claim, check, wanted.rules), Change(claim, len(wanted.rules), 0, "new in this profile")
+    if old.check is Check.ABSENT and wanted.sure:
         raise ArtefactRefused("predict-absent", f"the profile says that {claim} must be absent, and it will be there")
     if old.check not in _JUDGED:
         return None, Change(claim, 0, 0, f"{old.check.value} in this profile: left as it is")
-    fresh = [rule for rule in rules if not _accepts(old, rule, bank)]
+    fresh = [rule for rule in wanted.rules if not _accepts(old, rule, bank)]
     if replace:
-        gone = [rule for rule in old.accept if (rule.digest, rule.text) not in {(r.digest, r.text) for r in rules}]
-        if not fresh and not gone:
-            return None, Change(claim, 0, 0)
-        known = {(rule.digest, rule.text): rule for rule in old.accept}
-        kept = tuple(known.get((rule.digest, rule.text), rule) for rule in rules)
-        return changed(old, accept=kept), Change(claim, len(fresh), len(gone))
+        return _replaced(old, wanted, added=len(fresh))
     if not fresh:
         return None, Change(claim, 0, 0)
-    remark = (
-        "no longer complete: old and new values are not all there at once (--replace keeps it)" if old.complete else ""
-    )
+    remark = f"no longer complete: {_NOT_AT_ONCE} (--replace keeps it)" if old.complete else ""
     return changed(old, accept=(*old.accept, *fresh), complete=False), Change(claim, len(fresh), 0, remark)
+
+
+def _replaced(old: ClaimPolicy, wanted: _Wanted, *, added: int) -> tuple[ClaimPolicy | None, Change]:
+    """Return a policy that accepts what is wanted and nothing else; what stays keeps the note that a person gave it."""
+    names = {(rule.digest, rule.text) for rule in wanted.rules}
+    gone = [rule for rule in old.accept if (rule.digest, rule.text) not in names]
+    if not added and not gone:
+        return None, Change(old.claim, 0, 0)
+    known = {(rule.digest, rule.text): rule for rule in old.accept}
+    kept = tuple(known.get((rule.digest, rule.text), rule) for rule in wanted.rules)
+    opened = old.complete and not wanted.whole
+    remark = f"no longer complete: {_NOT_IN_EVERY_BOOT}" if opened else ""
+    complete = old.complete and wanted.whole
+    return changed(old, accept=kept, complete=complete), Change(old.claim, added, len(gone), remark)
 
 
 def _accepts(old: ClaimPolicy, rule: Rule, bank: str) -> bool:
@@ -198,12 +240,11 @@ def _write(edited: Edited, old: ClaimPolicy | None, policy: ClaimPolicy, *, swap
     place = entry(claims, policy.claim)
     if swap:
         edited.replace(entry(place, "accept"), [_pairs(rule) for rule in policy.accept])
-        return
-    edited.append(entry(place, "accept"), [_pairs(rule) for rule in policy.accept[len(old.accept) :]])
-    if old.complete:
-        edited.write_remarked(
-            entry(place, "complete"), "false", "was true: old and new values are not all there at once"
-        )
+    else:
+        edited.append(entry(place, "accept"), [_pairs(rule) for rule in policy.accept[len(old.accept) :]])
+    if old.complete and not policy.complete:
+        remark = f"was true: {_NOT_IN_EVERY_BOOT if swap else _NOT_AT_ONCE}"
+        edited.write_remarked(entry(place, "complete"), "false", remark)
 
 
 def _summary(old: Profile, number: int, changes: Sequence[Change], prediction: Prediction) -> list[str]:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from hashlib import sha256
+from typing import Any
 
 import pytest
 
@@ -200,3 +201,24 @@ def test_a_digest_of_a_command_line_has_the_line_as_its_note() -> None:
     draft = new_profile(predict(Boot(unified=uki), "sha256"), name="edge", version=1)
     notes = [rule.note for rule in draft.profile.by_claim["kernel-command-line"].accept]
     assert notes == ["gateway.efi .cmdline: root=/dev/vda2 ro"] * 2
+
+
+def unified(**more: Any) -> Prediction:
+    uki = Artefact("gateway.efi", made.gateway())
+    return predict(Boot(unified=uki, loader=Artefact("systemd-boot", made.loader("systemd-boot")), **more), "sha256")
+
+
+def test_a_required_claim_that_the_artefacts_do_not_make_is_told() -> None:
+    text = "profile: edge\nversion: 1\nclaims:\n  application: {check: required, accept: [{text: x}]}\n"
+    draft = next_version(text, predict(Boot(kernel=Artefact("vmlinuz", made.kernel()), line="ro"), "sha256"))
+    assert [one.claim for one in draft.changes if one.remark.startswith("required, and not predicted")] == [
+        "application"
+    ]
+
+
+def test_replaced_values_of_which_some_boots_make_a_part_need_not_all_be_there() -> None:
+    rules = "[{text: a}, {text: b}], complete: true}"
+    text = f"profile: edge\nversion: 1\nclaims:\n  kernel-command-line: {{check: required, accept: {rules}\n"
+    draft = next_version(text + f"  initrd: {{check: required, accept: {rules}\n", unified(), replace=True)
+    complete = {name: policy.complete for name, policy in draft.profile.by_claim.items()}
+    assert (complete["kernel-command-line"], complete["initrd"]) == (False, True)
