@@ -71,7 +71,7 @@ class Exceptions:
 
     `sha1_issuers` are SHA-256 of issuer certificates whose signatures with SHA-1 are accepted. `recorded` are SHA-256 of
     certificates of which every weakness is recorded and not refused: any weak hash, small keys, critical extensions that are
-    unknown here, version 1. It is for reports to people; nothing that admits a device names any.
+    unknown here, name constraints, version 1. It is for reports to people; nothing that admits a device names any.
     """
 
     sha1_issuers: frozenset[bytes] = frozenset()
@@ -333,13 +333,15 @@ def _check_authority(issuer: Certificate, path: tuple[Certificate, ...], *, vers
     below = sum(not certificate.self_issued for certificate in path[1:])
     if constraints[1] is not None and below > constraints[1]:
         raise PkiError("chain-path-length", f"{name} allows {constraints[1]} authorities below it, not {below}")
-    if issuer.extension(extensions.NAME_CONSTRAINTS):
-        # None of 450 manufacturers' authorities has them. Refusing keeps what their author relied on.
-        raise PkiError("chain-name-constraint", f"{name} has name constraints, which are not evaluated here")
 
 
 def _check_strength(issuer: Certificate) -> None:
-    """Refuse an issuer with something critical that is unknown here (RFC 5280, 6.1.4 (o)), or with a small key."""
+    """Refuse an issuer with something critical that is unknown here (RFC 5280, 6.1.4 (o)), name constraints, or a small key."""
+    if issuer.extension(extensions.NAME_CONSTRAINTS):
+        # None of 450 manufacturers' authorities has them. Refusing keeps what their author relied on.
+        raise PkiError(
+            "chain-name-constraint", f"{issuer.subject.text} has name constraints, which are not evaluated here"
+        )
     _check_critical(issuer)
     if is_small(issuer):
         name, key = issuer.subject.text, issuer.key_type.upper()
@@ -363,7 +365,8 @@ def deviations_of(path: tuple[Certificate, ...], at: int, *, anchored: bool) -> 
             odd.append(f"{weak}-signature")
         if index > 0:
             odd += _odd_authority(certificate)
-        unknown = (one.oid for one in certificate.extensions if one.critical and one.oid not in _KNOWN_CRITICAL)
+        known = _KNOWN_CRITICAL | {extensions.NAME_CONSTRAINTS}
+        unknown = (one.oid for one in certificate.extensions if one.critical and one.oid not in known)
         odd += [f"unknown-critical-extension {oid}" for oid in unknown]
         found |= dict.fromkeys(f"{deviation}: {_called(certificate)}" for deviation in odd)
     return tuple(found)
@@ -375,6 +378,8 @@ def _odd_authority(certificate: Certificate) -> list[str]:
         odd.append("key-usage-absent")
     if is_small(certificate) or (certificate.key_type == "ec" and certificate.key_curve not in _CURVES):
         odd.append(f"weak-key {certificate.key_curve or certificate.key_type} {certificate.key_bits}")
+    if certificate.extension(extensions.NAME_CONSTRAINTS):
+        odd.append("name-constraints-not-evaluated")
     if _hint(extensions.basic_constraints, certificate) is None:
         odd.append("basic-constraints-absent")
     return odd

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from attestd.inspection.refused import InspectionRefused
 from attestd.protocol.limits import INSPECTED_BUNDLE
-from attestd_pki import der
+from attestd_pki import bounds, der
 from attestd_pki.errors import PkiError
 from attestd_pki.unwrap import split_bundle, unwrap_all
 
@@ -29,6 +29,7 @@ _MOST: Final = 4096
 _STRINGS: Final = 4096
 """Texts of one JSON document that are tried."""
 _PEM_OTHER: Final = re.compile(rb"-----BEGIN (?:PKCS7|CMS|PKCS #7 SIGNED DATA)-----([A-Za-z0-9+/=\s]*)(?:-----END |\Z)")
+_LONG_SEQUENCE: Final = b"\x30\x82"
 _SIGNED_DATA: Final = bytes.fromhex("06092a864886f70d010702")
 _HEX: Final = re.compile(rb"(?:0x)?[0-9A-Fa-f\s:,x]+")
 _DUMP: Final = re.compile(rb"\s*(?:0x)?([0-9A-Fa-f]{4,16})(?::|[ \t])[ \t]*(.*)")
@@ -144,17 +145,44 @@ def _decoded(text: bytes) -> bytes | None:
 
 def _pkcs7(data: bytes) -> tuple[bytes, ...]:
     """Return the certificates of a SignedData (RFC 5652, 5.1): [0] behind version, digests and contents. Nothing is verified."""
+    found: list[bytes] = []
     try:
         _, start, end = der.measure(data)
         content = der.elements(data[start:end])[1]
         signed = der.only(content.content, der.SEQUENCE)
-        found: list[bytes] = []
         for part in _members(signed.content):
             if part.tag == 0xA0:
                 found += [one.raw for one in _members(part.content) if one.tag == der.SEQUENCE]
-        return tuple(found)
     except (PkiError, IndexError):
-        raise PkiError("unwrap-not-a-certificate", "PKCS#7 that cannot be read") from None
+        # Indefinite lengths (BER), as some libraries write them; the certificates inside are DER all the same.
+        found = _within(data)
+    if not found:
+        raise PkiError("unwrap-not-a-certificate", "PKCS#7 without a certificate that can be read")
+    return tuple(found)
+
+
+def _within(data: bytes) -> list[bytes]:
+    """Return what has the shape of a certificate: SEQUENCE { SEQUENCE, SEQUENCE, BIT STRING }, one behind the other."""
+    found: list[bytes] = []
+    at = data.find(_LONG_SEQUENCE)
+    for _ in range(_MOST):
+        if at < 0:
+            break
+        size = _size_of(data, at)
+        if size:
+            found.append(data[at : at + size])
+        at = data.find(_LONG_SEQUENCE, at + (size or 1))
+    return found
+
+
+def _size_of(data: bytes, at: int) -> int:
+    """Return the octets of the certificate that begins at a place, or 0 where none does."""
+    try:
+        _, start, end = der.measure(data, at)
+        parts = tuple(islice(_members(data[start:end]), 4)) if end - at <= bounds.MAX_CERTIFICATE else ()
+    except PkiError:
+        return 0
+    return end - at if tuple(part.tag for part in parts) == (der.SEQUENCE, der.SEQUENCE, der.BIT_STRING) else 0
 
 
 def _members(data: bytes) -> Iterator[der.Element]:

@@ -84,6 +84,11 @@ LEAVES: dict[str, tuple[Plan, Plan, str]] = {
     "an expired authority": (LEAF, replace(ROOT, not_after=NOW - DAY), "expired: "),
     "an authority with a small key": (LEAF, SMALL, "weak-key rsa 1024: "),
     "an authority on a weak curve": (LEAF, replace(ROOT, key=ec_key(3, ec.SECP192R1())), "weak-key P-192 192: "),
+    "an authority with name constraints": (
+        LEAF,
+        replace(ROOT, extensions=(*CA, (x509.NameConstraints(None, [x509.DNSName("example")]), True))),
+        "name-constraints-not-evaluated: ",
+    ),
     "an authority with an unknown critical extension": (
         LEAF,
         replace(ROOT, extensions=(*CA, (ext("1.2.3.4", b"\x05\x00"), True))),

@@ -36,6 +36,14 @@ def pkcs7(*certificates: bytes) -> bytes:
     return der.encode(0x30, bytes.fromhex("06092a864886f70d010702") + der.encode(0xA0, signed))
 
 
+def endless(*certificates: bytes) -> bytes:
+    """Return PKCS#7 with indefinite lengths."""
+    kind, data = bytes.fromhex("06092a864886f70d010702"), der.encode(0x30, bytes.fromhex("06092a864886f70d010701"))
+    end = b"\0\0"
+    signed = b"\x30\x80\x02\x01\x01\x31\x00" + data + b"\xa0\x80" + b"".join(certificates) + end + b"\x31\x00" + end
+    return b"\x30\x80" + kind + b"\xa0\x80" + signed + end + end
+
+
 def xxd(data: bytes) -> bytes:
     rows = []
     for at in range(0, len(data), 16):
@@ -105,6 +113,7 @@ WRAPPINGS: dict[str, Callable[[bytes], bytes]] = {
     ),
     "PKCS#7": pkcs7,
     "PKCS#7 with its issuers": lambda data: pkcs7(data, BETWEEN.der, ANCHOR.der),
+    "PKCS#7 with indefinite lengths": lambda data: endless(data, BETWEEN.der),
     "PKCS#7 in PEM": lambda data: pem(pkcs7(data, BETWEEN.der), "PKCS7"),
     "PKCS#7 in base64": lambda data: base64.encodebytes(pkcs7(data)),
     "CMS in PEM": lambda data: pem(pkcs7(data), "CMS"),
