@@ -4,11 +4,12 @@ Proves the form of each triple (draft-ietf-rats-corim, 5.1); where the manifest 
 profile's rules. Says nothing of who wrote it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from attestd.inspection.cborread import Tag, plain_json
+from attestd.inspection.comidprofiles import ProfileRules, check_environment, check_measurements
 from attestd.inspection.measurement import (
     SHOWN,
     Measurement,
@@ -18,7 +19,6 @@ from attestd.inspection.measurement import (
     read_measurement,
     text_of,
 )
-from attestd.inspection.refused import InspectionRefused
 
 REFERENCE_VALUES: Final = "reference-values"
 TRIPLES: Final = {
@@ -36,34 +36,8 @@ TRIPLES: Final = {
 _MEASURED: Final = frozenset({0, 1})
 _KEYED: Final = frozenset({2, 3})
 _DOMAINS: Final = frozenset({4, 5})
-_UUID, _UEID, _BYTES, _IMPLEMENTATION = 37, 550, 560, 600
 _MOST_SAID: Final = 10_000
 """Statements of one CoMID that are written out: more can nobody read, and a few bytes of CBOR may make many."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProfileRules:
-    """What one profile asks for; an empty tuple asks nothing. Numbers are CBOR tags."""
-
-    class_ids: tuple[int, ...] = ()
-    instance_ids: tuple[int, ...] = ()
-    one_key: bool = False
-    names_vendor: bool = False
-    reference_values: bool = True
-    digests: bool = False
-    key_is_register: bool = False
-
-
-_ARM: Final = ProfileRules(class_ids=(_BYTES, _IMPLEMENTATION), instance_ids=(_UEID,), digests=True)
-PROFILES: Final[Mapping[str, ProfileRules]] = {
-    "tag:arm.com,2025:psa": _ARM,
-    "http://arm.com/psa/iot": _ARM,
-    "tag:github.com/parallaxsecond,2023-03-03:tpm": ProfileRules(
-        class_ids=(_UUID,), instance_ids=(_UEID, _BYTES), one_key=True, digests=True, key_is_register=True
-    ),
-    "tag:veraison-project.com,2026:riot": ProfileRules(names_vendor=True, reference_values=False),
-}
-"""Beginning of a profile's URI → its rules, as far as they are public."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +53,6 @@ class ComidReport:
     """(kind of triple, environment, what is said of it)."""
     version: int | None = None
     measured: tuple[tuple[str, Measurement], ...] = ()
-
-
-def rules_for(profile: str | None) -> ProfileRules | None:
-    """Return the rules of a profile that is known here."""
-    found = (rules for beginning, rules in PROFILES.items() if profile is not None and profile.startswith(beginning))
-    return next(found, None)
 
 
 def read_comid(value: object, rules: ProfileRules | None = None) -> ComidReport:
@@ -116,10 +84,6 @@ def read_comid(value: object, rules: ProfileRules | None = None) -> ComidReport:
         version if isinstance(version, int) else None,
         tuple(measured),
     )
-
-
-def _unfit(message: str) -> InspectionRefused:
-    return InspectionRefused("comid-profile", f"the manifest's profile does not allow {message}")
 
 
 def _map(value: object, what: str) -> dict[Any, Any]:
@@ -173,45 +137,17 @@ def _triple(
     several = [parts[1]] if kind in _MEASURED and isinstance(parts[1], dict) else parts[1]
     described = _list(several, f"what {label} say")
     if rules is not None:
-        _check_environment(kind, environment, described, rules)
+        check_environment(kind, environment, described, rules)
     place = environment_text(environment)
-    for one in described:
-        if kind in _KEYED:
-            yield label, place, key_text(one)
-            continue
-        measurement = read_measurement(one)
-        if kind == 0:
-            _check_measurement(measurement, rules)
-            measured.append((place, measurement))
-        yield label, place, measurement.text
-
-
-def _check_environment(kind: int, environment: Mapping[Any, Any], described: list[Any], rules: ProfileRules) -> None:
-    known = environment.get(0)
-    names = known if isinstance(known, dict) else {}
-    if rules.class_ids and not (isinstance(names.get(0), Tag) and names[0].number in rules.class_ids):
-        raise _unfit("a class without an id of its kind")
-    if rules.names_vendor and not (names.get(1) and names.get(2)):
-        raise _unfit("a class without vendor and model")
+    if kind in _KEYED:
+        yield from ((label, place, key_text(one)) for one in described)
+        return
+    measurements = [read_measurement(one) for one in described]
     if kind == 0:
-        if not rules.reference_values:
-            raise _unfit("reference values")
-        if 1 in environment and rules.instance_ids:
-            raise _unfit("reference values of one instance")
-    if kind == 3 and rules.instance_ids:
-        instance = environment.get(1)
-        if not (isinstance(instance, Tag) and instance.number in rules.instance_ids):
-            raise _unfit("a key without an instance of its kind")
-    if kind == 3 and rules.one_key and len(described) != 1:
-        raise _unfit("several keys of one instance")
-
-
-def _check_measurement(measurement: Measurement, rules: ProfileRules | None) -> None:
-    if rules is not None and rules.digests and not measurement.digests:
-        raise _unfit("a measurement without digests")
-    key = measurement.key
-    if rules is not None and rules.key_is_register and not (type(key) is int and 0 <= key < 24):
-        raise _unfit("a measurement that names no register")
+        if rules is not None:
+            check_measurements(measurements, rules)
+        measured += [(place, one) for one in measurements]
+    yield from ((label, place, one.text) for one in measurements)
 
 
 def _place(value: object) -> str:

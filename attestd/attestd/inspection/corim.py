@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from attestd.inspection.authority import Authorities, Verdict, reporting
 from attestd.inspection.cborread import Tag, plain_json, read_cbor
-from attestd.inspection.comid import ComidReport, ProfileRules, read_comid, rules_for
+from attestd.inspection.comid import ComidReport, read_comid
+from attestd.inspection.comidprofiles import ProfileRules, rules_for
 from attestd.inspection.cose import SIGN, SIGN1, judge_signed, read_signed
 from attestd.inspection.keyfile import read_keys
 from attestd.inspection.measurement import text_of

@@ -5,7 +5,7 @@ here is shown by its number and as it is.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any, Final
 from uuid import UUID
@@ -45,7 +45,8 @@ def malformed(message: str) -> InspectionRefused:
 class Measurement:
     """One measurement. `key` names what was measured (a number, a text, a `Tag`, or None); `registers` are integrity registers.
 
-    `others` says in words what there is beside digests; `authorized`: it counts only where one of so many keys signed.
+    `others` says in words what there is beside digests; `authorized`: it counts only where one of so many keys signed; `values` are
+    all of them as they came.
     """
 
     key: Any
@@ -53,6 +54,7 @@ class Measurement:
     registers: tuple[tuple[int | str, tuple[Digest, ...]], ...]
     others: tuple[str, ...]
     authorized: int = 0
+    values: Mapping[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def text(self) -> str:
@@ -76,7 +78,7 @@ def read_measurement(value: object) -> Measurement:
     keys = value.get(_AUTHORIZED)
     authorized = len(keys) if isinstance(keys, list) else int(keys is not None)
     registers = tuple(_registers(values.get(_REGISTERS, {})))
-    return Measurement(value.get(_KEY), digests, registers, tuple(others), authorized)
+    return Measurement(value.get(_KEY), digests, registers, tuple(others), authorized, values)
 
 
 def digest_text(digest: Digest) -> str:

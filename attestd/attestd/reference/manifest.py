@@ -12,7 +12,7 @@ from typing import Final
 
 from attestd.evidence.labels import printable
 from attestd.inspection.authority import Authorities, Verdict
-from attestd.inspection.comid import rules_for
+from attestd.inspection.comidprofiles import rules_for
 from attestd.inspection.corim import CorimReport, read_corim
 from attestd.inspection.measurement import Measurement
 from attestd.inspection.refused import InspectionRefused
