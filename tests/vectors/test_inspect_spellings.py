@@ -82,6 +82,33 @@ def as_list(banks: Document) -> list[Document]:
     return [{"bank": bank, "index": int(i), "value": v} for bank, values in banks.items() for i, v in values.items()]
 
 
+def list_of_quotes(found: Document) -> Document:
+    """Return the form of go-tpm-tools: one key, a quote for each bank with its registers."""
+    bank, values = next(iter(found["pcrs"].items()))
+    quote = {
+        "quote": b64(found["attest"]),
+        "rawSig": b64(found["signature_tpmt"]),
+        "pcrs": {"hash": bank.upper(), "pcrs": {index: b64(value) for index, value in values.items()}},
+    }
+    return {"akPub": b64(area(found["ak_tpmt_public"])), "nonce": found["nonce"], "quotes": [quote]}
+
+
+def test_a_quote_in_a_list_of_quotes_is_that_quote() -> None:
+    single = [one for one in (json.loads(path_of(item).read_text()) for item in QUOTES) if len(one["pcrs"]) == 1]
+    assert single
+    for document in single:
+        report = inspect_quote(json.dumps(list_of_quotes(document)).encode())
+        assert (report.accepted, report.pcr_digest_match) == (True, True)
+
+
+def test_a_statement_alone_is_shown_and_not_accepted() -> None:
+    data = octets(json.loads(path_of(QUOTES[0]).read_text())["attest"])
+    for form in (data, len(data).to_bytes(2, "big") + data):
+        report = inspect_quote(form)
+        assert report.attest is not None
+        assert "ak-missing" in [code for code, _ in report.reasons]
+
+
 SPELLINGS: dict[str, Callable[[Document], Document]] = {
     "attest sized": rekeyed("attest", "attest", sized),
     "attest in base64": rekeyed("attest", "quoted", b64),

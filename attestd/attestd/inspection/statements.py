@@ -20,7 +20,7 @@ from attestd.inspection.refused import hexadecimal, read_object
 from attestd.inspection.registers import Values, registers_of
 from attestd.inspection.signedby import Key, Signed, Signer, holds, signature_of, signer_of
 from attestd.inspection.tuples import canonical
-from attestd.protocol.limits import INSPECTED_DOCUMENT
+from attestd.protocol.limits import INSPECTED_DOCUMENT, MAX_TPM_STRUCTURE
 from attestd.tpm.algorithms import CURVES, DIGEST_SIZES, SIGNING_HASHES
 from attestd.tpm.attest import TPM_GENERATED_VALUE, Attest, CertifyBody, QuoteBody, parse_attest
 from attestd.tpm.cursor import Cursor
@@ -97,10 +97,17 @@ class _Tuple:
 
 
 def _read(data: bytes) -> _Tuple:
-    document = canonical(read_object(data, most=INSPECTED_DOCUMENT, what="the tuple"))
+    document = canonical(_alone(data) or read_object(data, most=INSPECTED_DOCUMENT, what="the tuple"))
     message = hexadecimal(document.get("attest"), what="attest")
     statement, fault = read_statement(message)
     return _Tuple(document, message, statement, fault, _signer(document), signature_of(document))
+
+
+def _alone(data: bytes) -> dict[str, Any] | None:
+    """Return the tuple of a bare TPMS_ATTEST, sized or not: a statement that nothing proves can still be looked at."""
+    magic = TPM_GENERATED_VALUE.to_bytes(4, "big")
+    alone = len(data) <= MAX_TPM_STRUCTURE and (data.startswith(magic) or data[2:].startswith(magic))
+    return {"attest": data.hex()} if alone else None
 
 
 def _signer(document: Mapping[str, Any]) -> Signer:

@@ -28,13 +28,23 @@ _ATTEST: Final = (
     "tpms_attest",
     "tpm2b_attest",
 )
-_SIGNATURE: Final = ("signature_tpmt", "tpmt_signature", "signature_raw", "raw_signature", "sig", "signature")
+_SIGNATURE: Final = (
+    "signature_tpmt",
+    "tpmt_signature",
+    "signature_raw",
+    "raw_signature",
+    "sig",
+    "rawSig",
+    "raw_sig",
+    "signature",
+)
 _KEY: Final = (
     "ak_tpmt_public",
     "ak_tpm2b_public",
     "ak_public",
     "ak_pub",
     "akpub",
+    "akPub",
     "ak",
     "tpmt_public",
     "tpm2b_public",
@@ -50,6 +60,7 @@ _PATH: Final = ("x5c", "ak_cert", "ak_certificate", "ak_chain", "certificate", "
 _NONCE: Final = ("nonce", "qualifying_data", "qualifyingData", "challenge")
 _CERTIFIED: Final = ("pubArea", "pub_area", "certified_public", "object_public")
 _REGISTERS: Final = ("pcrs", "pcr_values", "pcrValues", "pcr")
+_BARE: Final = frozenset({"signature_raw", "raw_signature"})
 _MAGIC: Final = bytes.fromhex("ff544347")
 _SCHEMES: Final = {"rsassa": 0x0014, "rsapss": 0x0016, "ecdsa": 0x0018}
 _SCHEME_NAMES: Final = {
@@ -80,9 +91,7 @@ _MOST_BANKS: Final = 16
 
 def canonical(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return the tuple in the one spelling. *Raises* `InspectionRefused` ("hex-malformed", "tuple-malformed", "pcrs-malformed")."""
-    inner = document.get("attStmt")
-    if isinstance(inner, dict) and "attest" not in document:
-        document = {**document, **inner}
+    document = _flat(document)
     found: dict[str, Any] = {"attest": _unsized(_octets(_first(document, _ATTEST), what="attest"), _MAGIC).hex()}
     signature = _signature(document)
     found |= signature
@@ -96,12 +105,28 @@ def canonical(document: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _flat(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the tuple inside of a browser's attestation statement, or of a list of quotes by one key (go-tpm-tools)."""
+    inner = document.get("attStmt")
+    if isinstance(inner, dict) and "attest" not in document:
+        return {**document, **inner}
+    quotes = document.get("quotes")
+    if not isinstance(quotes, list) or not all(isinstance(one, dict) for one in quotes) or "attest" in document:
+        return document
+    for one in sorted(quotes[:_MOST_BANKS], key=lambda quote: "256" not in str(quote.get("pcrs", {}))[:64]):
+        registers = one.get("pcrs")
+        values = registers.get("pcrs") if isinstance(registers, dict) else None
+        bank = str(registers.get("hash", "sha256")) if isinstance(registers, dict) else ""
+        return {**document, **one, "pcrs": {bank: values}} if values is not None else {**document, **one}
+    return document
+
+
 def _first(document: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     return next((document[name] for name in names if document.get(name) is not None), None)
 
 
-def _octets(value: object, *, what: str) -> bytes:
-    """Return the bytes that a text or a list of numbers stands for."""
+def _octets(value: object, *, what: str, size: int | None = None) -> bytes:
+    """Return the bytes that a text or a list of numbers stands for; `size` decides where a text can be read as both."""
     if isinstance(value, list) and all(type(one) is int and 0 <= one < 256 for one in value):
         return bytes(value[:_MOST])
     if not isinstance(value, str) or len(value) > 4 * _MOST:
@@ -109,7 +134,9 @@ def _octets(value: object, *, what: str) -> bytes:
     if (pem := _PEM.search(value)) is not None:
         value = pem[2]
     found = _hexadecimal(value)
-    found = _base64(value) if found is None else found
+    if found is None or (size is not None and len(found) != size):
+        other = _base64(value)
+        found = other if found is None or (other is not None and len(other) == size) else found
     if found is None:
         raise InspectionRefused("hex-malformed", f"{what} is not hexadecimal")
     return found
@@ -160,9 +187,7 @@ def _signature(document: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     octets = _octets(value, what=name)
     bare = _unsized(octets, b"\x00")
-    if name in ("signature_tpmt", "tpmt_signature") or (
-        not name.endswith("raw") and not name.startswith("raw") and _is_tpmt(bare)
-    ):
+    if name in ("signature_tpmt", "tpmt_signature") or (name not in _BARE and _is_tpmt(bare)):
         return {"signature_tpmt": (bare if _is_tpmt(bare) else octets).hex()}
     if scheme == "rsassa":
         return {"signature_raw": octets.hex(), "signature": {"alg": scheme, "hash": digest}}
@@ -287,7 +312,7 @@ def _add_listed(one: object, found: dict[str, dict[str, str]]) -> None:
 
 def _add(found: dict[str, dict[str, str]], bank: str | None, key: object, value: object) -> None:
     index = _index(key)
-    octets = _octets(value, what=f"PCR {str(key)[:16]}")
+    octets = _octets(value, what=f"PCR {str(key)[:16]}", size=DIGEST_SIZES[bank] if bank is not None else None)
     sizes = [name for name in ("sha256", "sha1", "sha384", "sha512") if DIGEST_SIZES[name] == len(octets)]
     bank = bank or (sizes[0] if sizes else None)
     if index is None or bank is None:
