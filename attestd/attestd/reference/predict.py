@@ -304,9 +304,9 @@ def _require_fitting(wanted: Boot, style: Style | None, unified: UnifiedKernel |
     """Refuse artefacts of which one would not be measured as the others suggest."""
     if wanted.applications and wanted.loader is None:
         raise ArtefactRefused("predict-missing", "what firmware starts itself is the loader: --loader")
-    if wanted.unified is not None and (wanted.kernel is not None or wanted.initrds):
+    if unified is not None and (wanted.kernel is not None or wanted.initrds):
         raise ArtefactRefused("predict-conflict", "a unified kernel image has its kernel and ramdisk in it")
-    if wanted.kernel is None and wanted.unified is None and (wanted.initrds or wanted.line or wanted.commands):
+    if wanted.kernel is None and unified is None and (wanted.initrds or wanted.line or wanted.commands):
         raise ArtefactRefused("predict-missing", "a ramdisk and a command line belong to a kernel: --kernel")
     if wanted.loader_conf is not None and not systemd_boot:
         raise ArtefactRefused("predict-conflict", "loader.conf is systemd-boot's, and it is not among the images")

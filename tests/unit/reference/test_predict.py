@@ -204,6 +204,7 @@ SYSTEMD = Boot(loader=artefact(made.loader("systemd-boot")), kernel=KERNEL, init
         (Boot(initrds=(KERNEL,)), "predict-missing"),
         (unified(kernel=KERNEL), "predict-conflict"),
         (unified(initrds=(artefact(b"i"),)), "predict-conflict"),
+        (Boot(loader=artefact(made.gateway()), kernel=KERNEL), "predict-conflict"),
         (unified(commands=("insmod x",)), "predict-conflict"),
         (unified(style=Style.GRUB), "predict-conflict"),
         (unified(loader_conf=artefact(b"x")), "predict-conflict"),
