@@ -6,13 +6,15 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+import manifest_forge as forge
 from attestd.appraisal.profile import parse_profile_yaml
 from attestd.cli.main import app
 from attestd.evidence.components import components
 from attestd.inspection.xmlread import read_xml
 from attestd.tpm.eventlog import parse_event_log
-from inspecting import identity, path_of
-from testdata import manifest_items, needs_testdata
+from cert_forge import make
+from inspecting import identity, inspect, path_of
+from testdata import TESTDATA, manifest_items, needs_testdata
 
 pytestmark = [pytest.mark.testdata, needs_testdata]
 
@@ -110,3 +112,29 @@ def test_what_says_nothing_of_a_boot_or_a_file_is_not_imported(item, tmp_path):
 @pytest.mark.parametrize("item", [item for item in CORIMS if "-bad-" in item["file"]], ids=identity)
 def test_a_manifest_against_its_own_profile_is_not_imported(item, tmp_path):
     assert run(path_of(item), "--unsigned", "-o", tmp_path / "p.yaml")[1]["code"] == "comid-profile"
+
+
+VM = TESTDATA / "vm"
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory):
+    """Return the profile out of a manifest whose support log is a real machine's boot log."""
+    place = tmp_path_factory.mktemp("vm")
+    log = (VM / "good-1" / "eventlog.bin").read_bytes()
+    (place / "vm.rimel").write_bytes(log)
+    text = forge.tag(forge.listed("vm.rimel", log), meta=forge.RIM)
+    (place / "vm.swidtag").write_bytes(forge.signed_tag(text, forge.SIGNER.key, certificates=[forge.certificate()]))
+    anchor = base64.encodebytes(make(forge.ROOT).der)
+    (place / "anchors.pem").write_bytes(b"-----BEGIN CERTIFICATE-----\n" + anchor + b"-----END CERTIFICATE-----\n")
+    options = ("--support-log", place / "vm.rimel", "--anchors", place / "anchors.pem", "--at", forge.AT)
+    exit_code, _ = run(place / "vm.swidtag", *options, "-o", place / "vm.yaml")
+    assert exit_code == 0
+    return place / "vm.yaml"
+
+
+@pytest.mark.parametrize(("machine", "tier"), [("good-1", "affirming"), ("tampered-cmdline", "contraindicated")])
+def test_the_machine_of_the_support_log_is_affirmed_and_another_boot_of_it_is_not(imported, machine, tier):
+    _, document = inspect("evidence", VM / machine, "--profile", imported)
+
+    assert document["tier"] == tier
