@@ -87,6 +87,8 @@ def _stored(data: bytes) -> tuple[bytes, bytes]:
     if len(data) < end or end < 7:
         raise PkiError("unwrap-truncated", "the TCG header says more than is there")
     if data[5:7] == _FULL_CERTIFICATE:
+        if data[7:8] == b"\x30" and 7 + _measure(data[7 : end + 2])[2] > end:
+            end += 2  # some firmware counts the certificate alone, without the inner tag
         return data[7:end], data[end:]
     if data[5] == der.SEQUENCE:  # some firmware leaves the inner tag out
         return data[5:end], data[end:]

@@ -78,6 +78,9 @@ WRAPPINGS: dict[str, Callable[[bytes], bytes]] = {
     "what an older certificate left behind it": lambda data: data + b"\x17\x99\x02leftover",
     "TCG header": stored,
     "TCG header without the inner tag": lambda data: stored(data, b""),
+    "TCG header that counts the certificate alone": lambda data: (
+        b"\x10\x01\x00" + len(data).to_bytes(2, "big") + b"\x10\x02" + data + bytes(9)
+    ),
     "TCG header and padding": lambda data: stored(data) + b"\xff" * 64,
     "TPM2B": lambda data: len(data).to_bytes(2, "big") + data,
     "OCTET STRING": lambda data: der.encode(4, data),
