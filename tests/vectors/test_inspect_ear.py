@@ -74,3 +74,11 @@ def test_a_person_sees_the_vector(item):
     _, text = shown("ear", path_of(item))
 
     assert "instance-identity" in text
+
+
+def test_a_result_from_before_the_first_draft_is_refused_and_its_signature_holds():
+    (token,) = (path_of(item) for item in manifest_items("eat/ear-jwt") if "jwt_2" in item["file"])
+
+    code, document = inspect("ear", token, "--key", KEY)
+
+    assert (code, document["reasons"], document["signature_valid"]) == (1, ["ear-claims"], True)
