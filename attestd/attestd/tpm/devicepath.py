@@ -5,6 +5,7 @@ named here are shown as Path(type,subtype,hex), so that two different paths neve
 """
 
 from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address
 from struct import Struct, error
 from typing import Final
 from uuid import UUID
@@ -136,21 +137,73 @@ def _uri(body: bytes) -> str | None:
     return f"Uri({body.decode('ascii')})" if body.isascii() else None
 
 
+def _ipv4(body: bytes) -> str | None:
+    """The remote and the local end, their ports, the protocol, and how the address came about (10.3.4.11)."""
+    if len(body) not in (15, 23):
+        return None
+    local, remote, near, far, protocol, static = Struct("<4s4sHHH?").unpack_from(body)
+    ends = f"{IPv4Address(remote)}:{far},{protocol},{'static' if static else 'dhcp'},{IPv4Address(local)}:{near}"
+    more = f",{IPv4Address(body[15:19])},{IPv4Address(body[19:23])}" if len(body) == 23 else ""
+    return f"IPv4({ends}{more})"
+
+
+def _ipv6(body: bytes) -> str | None:
+    """The same for the newer protocol, with the origin as a number and the prefix (10.3.4.12)."""
+    if len(body) not in (39, 56):
+        return None
+    local, remote, near, far, protocol, origin = Struct("<16s16sHHHB").unpack_from(body)
+    ends = f"[{IPv6Address(remote)}]:{far},{protocol},{origin},[{IPv6Address(local)}]:{near}"
+    more = f",{body[39]},{IPv6Address(body[40:56])}" if len(body) == 56 else ""
+    return f"IPv6({ends}{more})"
+
+
+def _offset(body: bytes) -> str | None:
+    """A range in a firmware volume's file; some firmware leaves out the reserved field (10.3.5.8)."""
+    fields = (0, *Struct("<QQ").unpack(body)) if len(body) == 16 else None
+    if fields is None:
+        return _numbers("Offset", "<IQQ")(body)
+    return f"Offset({','.join(f'0x{number:x}' for number in fields[1:])})"
+
+
+def _ram_disk(body: bytes) -> str | None:
+    if len(body) != 34:
+        return None
+    start, end = Struct("<QQ").unpack_from(body)
+    return f"RamDisk(0x{start:x},0x{end:x},{int.from_bytes(body[32:], 'little')},{UUID(bytes_le=body[16:32])})"
+
+
+def _bios_boot(body: bytes) -> str | None:
+    """A device that a BIOS would boot: its type, its status, what it is called (10.3.6)."""
+    if len(body) < 4:
+        return None
+    kind, status = Struct("<HH").unpack_from(body)
+    name, _, rest = body[4:].partition(b"\0")
+    if rest.strip(b"\0") or not name.isascii() or not name.decode("ascii").isprintable():
+        return None
+    return f"BBS(0x{kind:x},0x{status:x},{name.decode('ascii')})"
+
+
 _TEXTS: Final[dict[tuple[int, int], Callable[[bytes], str | None]]] = {
     (1, 1): _pci,
     (1, 3): _numbers("MemoryMapped", "<IQQ"),
     (1, 4): _vendor("VenHw"),
     (1, 5): _numbers("Ctrl", "<I"),
     (2, 1): _acpi,
+    (2, 3): _numbers("AcpiAdr", "<I"),
     (3, 1): _numbers("Ata", "<BBH"),
     (3, 2): _numbers("Scsi", "<HH"),
     (3, 5): _numbers("USB", "<BB"),
     (3, 10): _vendor("VenMsg"),
     (3, 11): _mac,
+    (3, 12): _ipv4,
+    (3, 13): _ipv6,
+    (3, 15): _numbers("UsbClass", "<HHBBB"),
     (3, 17): _numbers("Unit", "<B"),
     (3, 18): _numbers("Sata", "<HHH"),
+    (3, 20): _numbers("Vlan", "<H"),
     (3, 23): _numbers("NVMe", "<IQ"),
     (3, 24): _uri,
+    (3, 25): _numbers("UFS", "<BB"),
     (3, 26): _numbers("SD", "<B"),
     (3, 29): _numbers("eMMC", "<B"),
     (4, 1): _hard_drive,
@@ -159,5 +212,7 @@ _TEXTS: Final[dict[tuple[int, int], Callable[[bytes], str | None]]] = {
     (4, 4): _file_path,
     (4, 6): _guid("FvFile"),
     (4, 7): _guid("Fv"),
-    (4, 8): _numbers("Offset", "<IQQ"),
+    (4, 8): _offset,
+    (4, 9): _ram_disk,
+    (5, 1): _bios_boot,
 }

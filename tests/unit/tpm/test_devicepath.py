@@ -58,6 +58,21 @@ def test_a_boot_loader_on_a_partition_reads_as_firmware_shows_it():
         (4, 6, GUID.bytes_le, f"FvFile({GUID})"),
         (4, 7, GUID.bytes_le, f"Fv({GUID})"),
         (4, 8, struct.pack("<IQQ", 0, 1, 2), "Offset(0x0,0x1,0x2)"),
+        (4, 8, struct.pack("<QQ", 1, 2), "Offset(0x1,0x2)"),
+        (4, 9, struct.pack("<QQ", 1, 2) + GUID.bytes_le + b"\0\0", f"RamDisk(0x1,0x2,0,{GUID})"),
+        (2, 3, struct.pack("<I", 0x80010100), "AcpiAdr(0x80010100)"),
+        (3, 12, bytes(15), "IPv4(0.0.0.0:0,0,dhcp,0.0.0.0:0)"),
+        (
+            3,
+            12,
+            bytes((10, 0, 0, 2, 10, 0, 0, 1))
+            + struct.pack("<HHH?", 68, 67, 17, True)
+            + bytes((10, 0, 0, 1, 255, 0, 0, 0)),
+            "IPv4(10.0.0.1:67,17,static,10.0.0.2:68,10.0.0.1,255.0.0.0)",
+        ),
+        (3, 13, bytes(56), "IPv6([::]:0,0,0,[::]:0,0,::)"),
+        (3, 20, b"\x05\0", "Vlan(0x5)"),
+        (5, 1, b"\x02\0\0\0Hard disk\0", "BBS(0x2,0x0,Hard disk)"),
     ],
 )
 def test_known_nodes_have_a_name(kind, subtype, body, text):
