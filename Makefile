@@ -32,8 +32,8 @@ bench: setup ## Measure, as ratios to what this machine can do at best; writes b
 fuzz: setup ## Feed every parser mutated evidence, guided by coverage (SECONDS_EACH=60 a parser; TARGETS="eventlog ima")
 	@.ci/fuzz
 
-vm-test: setup ## Boot a real image with a software TPM in QEMU: it enrols, is tampered with and refused, and comes back
-	@.ci/vm
+vm-test: setup ## Boot a real image with a software TPM in QEMU: it enrols, is tampered with and refused, and comes back (ARGS=--smoke)
+	@.ci/vm $(ARGS)
 
 fmt: setup ## Format the code, and mend what a tool can mend
 	@$(VENV)/ruff check --fix $(PYTHON_FILES)
@@ -49,5 +49,5 @@ docs-check: setup ## Fail if a generated part of docs/ is not what the code says
 	@$(DOCUMENTS) --check
 
 clean: ## Remove everything that the set-up, the tests and the demonstration made here
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench.json demo-data dist
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench.json demo-data dist .vm .fuzz
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
