@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from struct import Struct
 from typing import Any, Final
 
 from attestd.evidence.boot import boot_facts
@@ -34,6 +35,8 @@ _GRUB: Final = tuple(prefix.encode() for prefix in IPL_PREFIXES)
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_=\s-]+")
 _HEXADECIMAL = re.compile(rb"0{6}(?:[0-9A-Fa-f]{2}|\s)+")
 """A log in hexadecimal begins with a register's number or a record's: six zeros."""
+_TXT: Final = b"TXT Event Container\0"
+_TXT_HEADER: Final = Struct("<20s12sBBBBIII")
 _FIRMWARES: Final = frozenset({"pcclient_std", RENDERED})
 _NO_CONTENTS: Final[Mapping[int, Content]] = {}
 
@@ -162,7 +165,7 @@ def inspect_event_log(data: bytes, registers: Values | None = None, *, behind: b
 
 def read_any_log(data: bytes) -> tuple[EventLog, Mapping[int, Content], Malformed | None]:
     """Return a log (of firmware, canonical; in base64 or hexadecimal), what its records contain, and its first fault if any."""
-    plain = unarmoured(data)
+    plain = _out_of_txt(unarmoured(data))
     if looks_like_tlv(plain):
         found, fault = collect(read_tlv, plain, "cel-tlv")
     elif looks_like_json(plain):
@@ -175,6 +178,16 @@ def read_any_log(data: bytes) -> tuple[EventLog, Mapping[int, Content], Malforme
         log, fault = read_event_log(plain)
         return log, _NO_CONTENTS, fault
     return found.log, found.contents, fault
+
+
+def _out_of_txt(data: bytes) -> bytes:
+    """Return the events in the container that Intel TXT keeps a TPM 1.2's log in (Software Development Guide, appendix F)."""
+    if not data.startswith(_TXT) or len(data) < _TXT_HEADER.size:
+        return data
+    size, start, end = _TXT_HEADER.unpack_from(data)[-3:]
+    if not _TXT_HEADER.size <= start <= end <= min(size, len(data)):
+        raise InspectionRefused("structure-truncated", f"a container of {size} bytes with events from {start} to {end}")
+    return data[start:end]
 
 
 def joined(log: EventLog, later: EventLog) -> EventLog:

@@ -26,6 +26,10 @@ SIGNATURE_TYPES: Final = {
     "446dbf63-2502-4cda-bcfa-2465d2b0fe9d": "x509-sha512",
     "3c5766e8-269c-4e34-aa14-ed776e85b3b6": "rsa2048",
     "e2b36190-879b-4a3d-ad8d-f2e7bba32784": "rsa2048-sha256",
+    "67f8444f-8743-48f1-a328-1eaab8736080": "rsa2048-sha1",
+    "0b6e5233-a65c-44c9-9407-d9ab83bfc8bd": "sha224",
+    "4aafd29d-68df-49ee-8aa9-347d375665a7": "pkcs7",
+    "452e8ced-dfff-4b8c-ae01-5118862e682c": "external",
 }
 
 

@@ -1,6 +1,7 @@
 """Reports on boot logs: what they say of each event, and where log and register part."""
 
 import base64
+import struct
 import time
 from hashlib import sha256
 
@@ -139,6 +140,29 @@ def test_registers_that_are_none_are_refused(text, code):
         read_registers(text)
 
     assert caught.value.code == code
+
+
+def test_what_a_tool_printed_of_registers_is_read():
+    printed = f"  sha1:\n  sha256:\n    0 : 0x{'11' * 32}\n    10: 0x{'AA' * 32}\n".encode()
+
+    assert read_registers(printed) == {"sha1": {}, "sha256": {0: b"\x11" * 32, 10: b"\xaa" * 32}}
+
+
+def test_the_kernels_list_of_an_old_tpm_is_read():
+    printed = b"PCR-00:" + b" 3A" * 20 + b"\nPCR-23:" + b" 00" * 20 + b"\n"
+
+    assert read_registers(printed) == {"sha1": {0: b"\x3a" * 20, 23: bytes(20)}}
+
+
+def test_a_log_in_the_container_of_a_launch_is_the_log_in_it():
+    events = bytes.fromhex("11000000") + (0x404).to_bytes(4, "little") + digest_of(b"x")[:20] + bytes(4)
+    size = 48 + len(events) + 100
+    head = b"TXT Event Container\0" + bytes(12) + b"\1\0\1\0" + struct.pack("<III", size, 48, 48 + len(events))
+
+    (event_report,) = inspect_event_log(head + events + bytes(100)).events
+
+    assert (event_report.pcr, event_report.type) == (17, "TXT_MLE_HASH")
+    assert refusal_of(lambda: inspect_event_log((head + events)[:-1])) == "structure-truncated"
 
 
 @given(st.binary(max_size=2_000) | st.binary(max_size=400).map(lambda tail: log_of(*good()) + tail))
