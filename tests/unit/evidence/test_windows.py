@@ -8,10 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attestd.appraisal.policy import CLAIMS, NEVER_IGNORED
+from attestd.evidence.boot import boot_facts
 from attestd.evidence.windows import windows_parts
 from attestd.tpm import wbcl
+from attestd.tpm.eventlog import parse_event_log, replay
 from attestd.tpm.eventtypes import EventType as T
 from event_logs import event, facts_of, honest_boot
+from testdata import TESTDATA, needs_testdata
 
 
 def tag(kind: int, body: bytes) -> bytes:
@@ -113,3 +116,41 @@ def test_e01_a_command_line_called_an_event_of_windows_is_under_no_claim_that_ca
 def test_whatever_the_bytes_the_claims_are_known_ones(data, pcr):
     for body in (data, boundary(data), boundary(tag(wbcl.MODULE, data)), boundary(tag(wbcl.INTEGRITY_POLICY, data))):
         assert {part.claim for part in windows_parts(pcr, body)} <= CLAIMS.keys()
+
+
+def _logs():
+    folder = TESTDATA / "eventlog" / "uefi"
+    return sorted(path for path in folder.iterdir() if "specid" not in path.name) if folder.is_dir() else []
+
+
+NOT_UNDERSTOOD = {
+    "acs__acs__tpm2bios.log",  # an OpenPOWER machine, whose events hash other things than UEFI's
+    "guard-oss__testdata__binary_bios_measurements_27",  # a BIOS that booted by INT 19h
+}
+
+
+@needs_testdata
+@pytest.mark.testdata
+@pytest.mark.parametrize("path", _logs(), ids=lambda path: path.name)
+def test_every_event_of_a_real_machine_is_understood(path):
+    log = parse_event_log(path.read_bytes())
+    bank = "sha256" if "sha256" in log.algorithms else log.algorithms[0]
+
+    found = boot_facts(log, log_digest=bytes(32), bank=bank, pcrs=replay(log, bank).pcrs).components
+
+    unknown = [component.label for component in found if component.claim == "unknown-event"]
+    assert bool(unknown) is (path.name in NOT_UNDERSTOOD), unknown
+
+
+@needs_testdata
+@pytest.mark.testdata
+def test_a_real_windows_shows_its_settings_its_kernel_and_what_it_revokes():
+    log = parse_event_log((TESTDATA / "eventlog/uefi/guard-oss__IMN-DELL.evidence.eventlog.bin").read_bytes())
+
+    found = boot_facts(log, log_digest=bytes(32), bank="sha1", pcrs=replay(log, "sha1").pcrs).components
+
+    values = {claim: [c.value for c in found if c.claim == claim] for claim in ("windows-setting", "windows-module")}
+    assert {"boot debugging: off", "test signing: off", "code integrity: on"} <= set(values["windows-setting"])
+    assert any(value.startswith("Microsoft Windows sha256:") for value in values["windows-module"])
+    policies = [c.value for c in found if c.claim == "windows-policy"]
+    assert any(value.startswith("boot revocation list: 2021-04-08 sha256:") for value in policies)
