@@ -24,6 +24,7 @@ from fuzz.targets import TARGETS
 _PATIENCE: Final = 90
 """Seconds beyond those given until a process is ended: it starts, reads its corpus, and may be hanging."""
 _REPLAY_SECONDS: Final = 60
+TESTS: Final = Path(__file__).resolve().parents[1]
 _STATUS: Final = re.compile(r"^#\d+\s+\w+\s+cov: (\d+) .*?corp: (\d+)/", re.MULTILINE)
 _DONE: Final = re.compile(r"^stat::number_of_executed_units: (\d+)", re.MULTILINE)
 _RUNS: Final = re.compile(r"^#(\d+)\s", re.MULTILINE)
@@ -63,16 +64,27 @@ def fuzz(name: str, seconds: int, directory: Path) -> Outcome:
             code = -1
     taken = time.monotonic() - began
     text = log.read_text(errors="replace")
+    figures = read_log(text)
+    if figures is None:
+        raise SystemExit(f"{name}: the fuzzer did not start; see {log}\n{text[-2000:]}")
+    findings = tuple(holding(name, directory, ended=code != 0))
+    return Outcome(name, min(taken, seconds), *figures, findings)
+
+
+def read_log(text: str) -> tuple[int, int, int] | None:
+    """Return inputs, edges and inputs kept, by the last word of the engine's log; None where it never began."""
     status = _STATUS.findall(text)
     if not status:
-        raise SystemExit(f"{name}: the fuzzer did not start; see {log}\n{text[-2000:]}")
-    runs = int((_DONE.findall(text) or _RUNS.findall(text))[-1])
-    findings = tuple(_holding(name, directory, engine=code != 0))
-    return Outcome(name, min(taken, seconds), runs, int(status[-1][0]), int(status[-1][1]), findings)
+        return None
+    runs = (_DONE.findall(text) or _RUNS.findall(text))[-1]
+    return int(runs), int(status[-1][0]), int(status[-1][1])
 
 
-def _holding(name: str, directory: Path, *, engine: bool) -> Iterator[Path]:
-    """Yield the findings that break the rule in plain code as well; others are removed. An end of the engine's is one by itself."""
+def holding(name: str, directory: Path, *, ended: bool) -> Iterator[Path]:
+    """Yield the findings that break the rule in plain code as well, and remove the others.
+
+    Where the engine `ended` its process without naming an input, that is a finding by itself: its log.
+    """
     place = directory / "findings" / name
     place.mkdir(parents=True, exist_ok=True)
     for file in sorted(place.iterdir()):
@@ -84,14 +96,14 @@ def _holding(name: str, directory: Path, *, engine: bool) -> Iterator[Path]:
         else:
             file.unlink()
             file.with_suffix(".txt").unlink(missing_ok=True)
-    if engine and not any(place.glob("engine-*")):
+    if ended and not any(place.glob("engine-*")):
         yield directory / f"{name}.log"
 
 
 def _tried(name: str, file: Path) -> int:
-    command = [sys.executable, "-m", "fuzz.run", "--replay", name, str(file)]
+    command = [sys.executable, "-m", "fuzz.run", "--replay", name, str(file.resolve())]
     try:
-        return subprocess.run(command, capture_output=True, timeout=_REPLAY_SECONDS, check=False).returncode
+        return subprocess.run(command, cwd=TESTS, capture_output=True, timeout=_REPLAY_SECONDS, check=False).returncode
     except subprocess.TimeoutExpired:
         return -1
 

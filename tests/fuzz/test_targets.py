@@ -17,6 +17,7 @@ import pytest
 from attestd.protocol.limits import INSPECTED_NESTING
 from fuzz.mutation import HOSTILE, MUTATORS, NESTED, mutate
 from fuzz.parsers import EXEMPT, readers
+from fuzz.run import holding, read_log
 from fuzz.target import LONGEST, Target, Unbounded, feed, name_of, violation
 from fuzz.targets import TARGETS, real_seeds
 
@@ -209,3 +210,23 @@ def test_mutations_repeat_and_differ_from_what_they_were_made_of(form: str) -> N
 def test_seeds_fit_into_one_input() -> None:
     assert [name for name, target in TARGETS.items() if any(len(data) > LONGEST for data in target.seeds())] == []
     assert all(len(data) <= LONGEST for data in real_seeds(TARGETS["signaturelist"]))
+
+
+def test_the_figures_of_a_run_are_those_of_the_engines_last_word() -> None:
+    begun = (
+        "INFO: seed\n#2\tINITED cov: 5 ft: 9 corp: 3/1Kb rss: 50Mb\n#280\tREDUCE cov: 42 ft: 99 corp: 12/34Kb lim: 9\n"
+    )
+
+    assert read_log("nothing") is None
+    assert read_log(begun) == (280, 42, 12)
+    assert read_log(begun + "stat::number_of_executed_units: 300\n") == (300, 42, 12)
+
+
+def test_a_finding_that_no_longer_breaks_the_rule_is_dropped(tmp_path: Path) -> None:
+    place = tmp_path / "findings" / "nonce"
+    place.mkdir(parents=True)
+    (place / "c0ffee").write_bytes(b"harmless")
+    (place / "c0ffee.txt").write_text("it was not")
+
+    assert (list(holding("nonce", tmp_path, ended=False)), list(place.iterdir())) == ([], [])
+    assert list(holding("nonce", tmp_path, ended=True)) == [tmp_path / "nonce.log"]
