@@ -96,6 +96,8 @@ def _claim_lines(claim: str, seen: list[list[Component]], bank: str) -> list[str
     rules, remarks = _rules(claim, seen, bank)
     if same and len(rules) > 1 and claim not in _PARTIAL:
         lines.append("    complete: true  # all of these, not only some")
+    if claim == "secure-boot-dbx":
+        remarks.append("this very list: with `revokes` in place of a digest, later lists are accepted too")
     lines += [f"    # {remark}" for remark in remarks]
     lines.append("    accept:")
     for rule in rules:

@@ -44,6 +44,8 @@ _CONTENTS: Final[dict[object, str]] = {
 }
 _REGISTERS: Final = ("pcr", "index", "register", "mr_index", "imr")
 _NV_INDICES: Final = ("nv_index", "nvIndex", "nvindex", "nvIndexHandle")
+_NV_NAMES: Final = ("nvIndexName", "nv_index_name", "nvPcr", "nvpcr")
+"""systemd has names for the indices that it uses like registers."""
 _TYPES: Final = {f"EV_{member.name}": int(member) for member in EventType}
 _MOST_HASHED: Final = 16
 """Values of a content of unknown kind that are hashed to see whether one is what was measured."""
@@ -144,6 +146,8 @@ def _record(index: int, item: Any, where: int | None) -> Record:
         content, event = _content(str(kind)[:64], body, digests)
         if register is None:
             named = _first(item, *_NV_INDICES)
+            if named is None and isinstance(body, dict) and content.kind == "systemd":
+                named = _first(body, *_NV_NAMES)
             if named is None:
                 raise Malformed("eventlog-record", f"record {index} names no register")
             shown = f"{named:#010x}" if isinstance(named, int) else str(named)[:80]
