@@ -65,8 +65,8 @@ _FINDING = frozenset({"code", "claim", "component", "expected", "pcr", "event"})
 _DIGEST = re.compile(r"[0-9a-fA-F]{20,}|[A-Za-z0-9+/_-]{40,}")
 
 
-SWEEP: Final = threading.Lock()
-"""Held while an attack is observed."""
+SWEEP: Final = threading.RLock()
+"""Held while an attack is observed; whoever holds it may hold it again."""
 
 
 def expire_between_attacks(verifier: Verifier) -> tuple[str, ...]:
@@ -80,6 +80,16 @@ def snapshot(world: World) -> dict[str, list[Any]]:
     with world.verifier.store.read() as connection:
         cursor = connection.connection.cursor()  # the driver's own: plain tuples, which compare fast
         return {table: list(cursor.execute(f"SELECT * FROM {table}").fetchall()) for table in TABLES}
+
+
+@contextmanager
+def nothing_changes(world: World) -> Iterator[None]:
+    """Hold that what is done in this block changes no row. *Raises* AssertionError naming the tables."""
+    with SWEEP:
+        before = snapshot(world)
+        yield
+        after = snapshot(world)
+    assert [table for table in TABLES if after[table] != before[table]] == []
 
 
 @contextmanager

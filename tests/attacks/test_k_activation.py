@@ -15,7 +15,7 @@ from attestd.protocol import codec
 from attestd.protocol.messages import PATH_ENROL_PROOF, EnrolProof
 from attestd.protocol.reasons import Reason
 from attestd.services import custody
-from exchanges import SWEEP, Attestation, Enrolment, refused, snapshot
+from exchanges import SWEEP, Attestation, Enrolment, nothing_changes, refused
 from softchip import SoftChip
 from world import World
 
@@ -184,14 +184,13 @@ def test_k07_wrong_guess_asks_the_database_nothing(enrolment: Enrolment, monkeyp
 def test_k08_wrong_activations_leave_a_device_as_it_is(world: World, chip: ChipFactory) -> None:
     routine = Attestation(world, chip())
     victim = routine.chip
-    before = snapshot(world)
     keys = victim.device_key, victim.device_key_area, victim.wireguard
     victim.renew_keys()
-    enrolment = Enrolment(world, victim)
-    for secret in wrong_secrets(enrolment.proof().activations[0].secret).values():
-        refused(world, lambda secret=secret: world.prove(with_secret(enrolment, secret)), Reason.ACTIVATION_FAILED)
+    with nothing_changes(world):
+        enrolment = Enrolment(world, victim)
+        for secret in wrong_secrets(enrolment.proof().activations[0].secret).values():
+            refused(world, lambda secret=secret: world.prove(with_secret(enrolment, secret)), Reason.ACTIVATION_FAILED)
     victim.device_key, victim.device_key_area, victim.wireguard = keys
-    assert snapshot(world) == before
     assert routine.send().state == "trusted"
 
 
@@ -213,10 +212,9 @@ def test_k08_strangers_keys_under_a_known_endorsement_key_change_nothing(world: 
 
 def test_k08_challenges_that_nobody_answers_change_nothing(world: World, chip: ChipFactory) -> None:
     routine = Attestation(world, chip())
-    before = snapshot(world)
-    for _ in range(10):
-        routine.world.begin(routine.chip.request())
-    assert snapshot(world) == before
+    with nothing_changes(world):
+        for _ in range(10):
+            routine.world.begin(routine.chip.request())
     assert routine.send().state == "trusted"
 
 
