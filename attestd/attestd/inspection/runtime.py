@@ -43,7 +43,7 @@ class Buffer:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeReport:
-    """One list. `pcrs` and `padded` are (bank, ((register, hex), …)) under the newer and the older convention."""
+    """One list. `pcrs`, `padded` and `unhashed` are (bank, ((register, hex), …)) under each convention (tpm/ima.py, replay)."""
 
     runtime: RuntimeList
     reason: str | None
@@ -52,6 +52,7 @@ class RuntimeReport:
     mismatches: tuple[int, ...]
     pcrs: Registers
     padded: Registers
+    unhashed: Registers
     boot_aggregate: str | None
     templates: tuple[tuple[str, int], ...]
     buffers: tuple[Buffer, ...] = ()
@@ -77,6 +78,7 @@ class RuntimeReport:
             "templates": dict(self.templates),
             "pcrs": _by_bank(self.pcrs),
             "pcrs_padded": _by_bank(self.padded),
+            "pcrs_unhashed": _by_bank(self.unhashed),
             "boot_aggregate": self.boot_aggregate,
             "buffers": [
                 {"entry": one.index, "name": one.name, "text": one.text, "digest_matches_data": one.matches}
@@ -103,15 +105,19 @@ def inspect_ima(data: bytes) -> RuntimeReport:
     templates: dict[str, int] = {}
     for entry in runtime.entries:
         templates[entry.template] = templates.get(entry.template, 0) + 1
+    violations = tuple(entry.index for entry in runtime.entries if entry.violation)
     hashed = [hashed_data(entry) if entry.template == LEGACY else entry.data for entry in runtime.entries]
+    stated = _with_sha1(runtime, hashed)
+    padded = tuple((bank, _older(stated, bank)) for bank in BANKS[1:])
     return RuntimeReport(
         runtime=runtime,
         reason=reason,
         message=message,
-        violations=tuple(entry.index for entry in runtime.entries if entry.violation),
+        violations=violations,
         mismatches=mismatches,
         pcrs=tuple((bank, _newer(runtime, hashed, bank)) for bank in BANKS),
-        padded=tuple((bank, _older(runtime, hashed, bank)) for bank in BANKS[1:2]),
+        padded=padded,
+        unhashed=tuple((bank, _older(stated, bank, whole_ones=True)) for bank in BANKS[1:]) if violations else padded,
         boot_aggregate=_aggregate(runtime),
         templates=tuple(templates.items()),
         buffers=tuple(_buffers(runtime.entries)) if "ima-buf" in templates else (),
@@ -191,18 +197,22 @@ def _newer(runtime: RuntimeList, hashed: list[bytes], bank: str) -> tuple[tuple[
     )
 
 
-def _older(runtime: RuntimeList, hashed: list[bytes], bank: str) -> tuple[tuple[int, str], ...]:
-    """Replay every register: the SHA-1 template hash filled up with zeros (before Linux 5.8)."""
+def _with_sha1(runtime: RuntimeList, hashed: list[bytes]) -> tuple[ImaEntry, ...]:
+    """Return the entries with the SHA-1 hashes that were extended: those that the list states, computed where it states others."""
+    if runtime.bank == "sha1":
+        return runtime.entries
+    sha1 = hasher("sha1")
+    return tuple(entry._replace(template_digest=sha1(hashed[entry.index]).digest()) for entry in runtime.entries)
+
+
+def _older(entries: tuple[ImaEntry, ...], bank: str, *, whole_ones: bool = False) -> tuple[tuple[int, str], ...]:
+    """Replay every register: the SHA-1 template hash filled up with zeros (before Linux 5.8).
+
+    Later kernels do so in banks whose algorithm they lack, and extend ones of the whole size for a violation.
+    """
     filler = bytes(DIGEST_SIZES[bank] - SHA1_SIZE)
-    ones, stated, sha1 = b"\xff" * SHA1_SIZE, runtime.bank == "sha1", hasher("sha1")
-    return _replay(
-        runtime.entries,
-        bank,
-        lambda entry: (
-            (ones if entry.violation else entry.template_digest if stated else sha1(hashed[entry.index]).digest())
-            + filler
-        ),
-    )
+    ones = b"\xff" * DIGEST_SIZES[bank] if whole_ones else b"\xff" * SHA1_SIZE + filler
+    return _replay(entries, bank, lambda entry: ones if entry.violation else entry.template_digest + filler)
 
 
 def _replay(

@@ -2,7 +2,7 @@
 
 Proves that the bytes are a list, within bounds, and what PCR 10 would hold after each of its entries. It does not prove
 that they were extended: a quote does, for the prefix whose value it covers (list and quote are not taken at one
-moment). Two conventions exist for banks other than SHA-1, and only the quote tells which one a kernel follows.
+moment). Three conventions exist for banks other than SHA-1, and only the quote tells which one a kernel follows.
 Linux security/integrity/ima; Documentation/security/IMA-templates.rst.
 """
 
@@ -165,13 +165,21 @@ def template_hash_mismatches(runtime: RuntimeList) -> tuple[int, ...]:
 
 
 def replay(
-    runtime: RuntimeList, bank: str, *, padded: bool, pcr: int = IMA_PCR, start: bytes | None = None
+    runtime: RuntimeList,
+    bank: str,
+    *,
+    padded: bool,
+    whole_ones: bool = False,
+    pcr: int = IMA_PCR,
+    start: bytes | None = None,
 ) -> Iterator[bytes]:
     """Yield the register's value after 0, 1, 2, … entries: one more value than there are entries.
 
     `padded` selects the convention of kernels before 5.8, which extend the SHA-1 template digest filled up with zeros;
-    newer ones hash the template data in each bank's algorithm. For SHA-1 both are the same. A violation extends ones
-    (of SHA-1's size under the older convention). Entries of other registers leave the value as it is.
+    newer ones hash the template data in each bank's algorithm. For SHA-1 both are the same. A violation extends ones,
+    of SHA-1's size and then zeros under the older convention. With `whole_ones` it is ones throughout there: newer kernels pad
+    in a bank whose algorithm they were built without (ima_crypto.c, ima_calc_field_array_hash; ima_queue.c,
+    ima_init_digests). Entries of other registers leave the value as it is.
     `start` is the register's value before the first entry, zeros where absent: a later part of a list continues.
 
     *Assumes* nothing: under the newer convention the digest that the list states is not used at all.
@@ -180,7 +188,7 @@ def replay(
     new, size = hasher(bank), DIGEST_SIZES.get(bank, 0)
     value = bytes(size) if start is None else start
     filler = bytes(size - SHA1_SIZE)
-    ones = b"\xff" * SHA1_SIZE + filler if padded else b"\xff" * size
+    ones = b"\xff" * SHA1_SIZE + filler if padded and not whole_ones else b"\xff" * size
     stated = padded or bank == "sha1"
     yield value
     for entry in runtime.entries:
@@ -200,7 +208,13 @@ def prefix_length(
 ) -> int | None:
     """Return how many entries explain target as PCR 10's value, or None where no prefix does.
 
-    The shortest prefix is given: entries behind it that belong to another register are not covered by target.
+    The shortest prefix is given: entries behind it that belong to another register are not covered by target. With `padded`
+    both of its violations are tried.
     """
-    values = replay(runtime, bank, padded=padded, start=start)
-    return next((count for count, value in enumerate(values) if value == target), None)
+    conventions = (False, True) if padded and any(entry.violation for entry in runtime.entries) else (False,)
+    for whole_ones in conventions:
+        values = replay(runtime, bank, padded=padded, whole_ones=whole_ones, start=start)
+        found = next((count for count, value in enumerate(values) if value == target), None)
+        if found is not None:
+            return found
+    return None

@@ -17,6 +17,9 @@ _MOST_LINES: Final = 2 * MAX_IMA_ENTRIES
 _MOST_UNREADABLE: Final = 10_000
 """Lines that cannot be read, behind which nothing more is looked at."""
 _DIGEST_FIELDS: Final = frozenset({"d-ng", "d-ngv2", "d-modsig"})
+_MOST_DIGITS: Final = 10
+_NUMBERS: Final = {"iuid": 4, "igid": 4, "imode": 2}
+"""Fields that are shown as decimal numbers, and their sizes (ima_template_lib.c, ima_eventinodedac_init_common)."""
 
 
 def parse_ascii(data: bytes, entries: list[ImaEntry]) -> tuple[int, Malformed | None]:
@@ -101,7 +104,17 @@ def _field(template: Template, kind: str, text: bytes) -> bytes:
         if not colon:
             raise Malformed("ima-field", "a digest without its algorithm")
         return algorithm + b":\0" + _hex(digest)
+    if kind == "xattrnames":
+        return text + b"\0" if text else b""
+    if kind in _NUMBERS and text:  # what is no file (boot_aggregate) has none
+        return _number(text, _NUMBERS[kind])
     return _hex(text)
+
+
+def _number(text: bytes, size: int) -> bytes:
+    if not text.isdigit() or len(text) > _MOST_DIGITS or int(text) >= 1 << (8 * size):
+        raise Malformed("ima-field", f"no number of {size} bytes")
+    return int(text).to_bytes(size, "little")
 
 
 def _raw(template: Template, fields: tuple[bytes, ...]) -> bytes:

@@ -60,3 +60,19 @@ def test_a_list_of_one_bank_replays_to_the_same_registers(bank):
 
     assert (size > 0, found["template_hash_algorithm"], found["outcome"]) == (True, bank, "parsed")
     assert (found["pcrs"], found["pcrs_padded"]) == (wanted["pcrs"], wanted["pcrs_padded"])
+
+
+def test_a_bank_whose_algorithm_the_kernel_lacks_has_its_registers():
+    report = inspect_ima(ima_entry() + ima_entry(digest=bytes(20))).document()
+    value = bytes(48)
+    for digest in (hashlib.sha1(ima_entry()[38:]).digest() + bytes(28), b"\xff" * 48):
+        value = hashlib.sha384(value + digest).digest()
+
+    assert report["pcrs_unhashed"]["sha384"]["10"] == value.hex()
+    assert report["pcrs_padded"]["sha384"]["10"] != value.hex()
+
+
+def test_without_a_violation_both_ways_of_padding_are_one():
+    report = inspect_ima(ima_entry()).document()
+
+    assert report["pcrs_unhashed"] == report["pcrs_padded"]

@@ -146,6 +146,15 @@ def test_a_violation_extends_ones():
     assert list(replay(runtime, "sha256", padded=True))[-1] == value_after(b"\xff" * 20 + bytes(12))
 
 
+def test_a_kernel_without_a_banks_algorithm_pads_and_extends_ones_of_the_whole_size():
+    runtime = parse_ima(ima_entry() + ima_entry(digest=ZEROS))
+
+    expected = value_after(runtime.entries[0].template_digest + bytes(28), b"\xff" * 48, bank="sha384")
+
+    assert list(replay(runtime, "sha384", padded=True, whole_ones=True))[-1] == expected
+    assert prefix_length(runtime, "sha384", expected, padded=True) == 2
+
+
 def test_entries_of_another_register_leave_the_value_alone():
     runtime = parse_ima(ima_entry() + ima_entry(b"/bin/ls", pcr=11))
     values = list(replay(runtime, "sha256", padded=False))
@@ -289,6 +298,37 @@ def line(path: str = "/bin/sh", *, template: str = "ima-ng", tail: str = "") -> 
 @pytest.mark.parametrize("path", ["/bin/sh", "/a b/c d", "boot_aggregate"])
 def test_the_ascii_form_is_the_same_list(path):
     assert parse_ima(line(path)) == parse_ima(ima_entry(path.encode()))
+
+
+def owned(attributes: bytes, uid: bytes, gid: bytes, mode: bytes, *, path: bytes = b"/bin/sh") -> bytes:
+    """Return an entry of the template "evm-sig": no signature, the attributes' names, no lengths and values, whose file."""
+    return ima_entry(path, template=b"evm-sig", extra=(b"", attributes, b"", b"", uid, gid, mode))
+
+
+@pytest.mark.parametrize(
+    ("binary", "tail"),
+    [
+        pytest.param(owned(b"", b"\x70\x11\1\0", b"\x64\0\0\0", b"\xed\x81"), "     70000 100 33261", id="numbers"),
+        pytest.param(
+            owned(b"security.selinux|security.ima\0", bytes(4), bytes(4), b"\xa4\x81"),
+            "  security.selinux|security.ima   0 0 33188",
+            id="attributes",
+        ),
+        pytest.param(owned(b"", b"", b"", b"", path=b"boot_aggregate"), "       ", id="no-file"),
+    ],
+)
+def test_the_ascii_form_has_numbers_and_names_of_attributes_as_text(binary, tail):
+    (entry,) = parse_ima(binary).entries
+    text = f"10 {entry.template_digest.hex()} evm-sig sha256:{'11' * 32} {entry.path.decode()}{tail}\n"
+
+    assert parse_ima(text.encode()) == parse_ima(binary)
+
+
+@pytest.mark.parametrize("number", ["x", "-1", "4294967296", "9" * 5000, "\u0663"])
+def test_an_owner_that_is_no_number_is_refused(number):
+    text = f"10 {'11' * 20} evm-sig sha256:{'11' * 32} /bin/sh     {number} 0 33188\n"
+
+    assert refused(text.encode()) == "ima-field"
 
 
 @pytest.mark.parametrize(
