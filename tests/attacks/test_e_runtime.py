@@ -147,3 +147,18 @@ def test_a_runtime_list_that_no_profile_asks_for_is_not_read(fleet: World) -> No
     enrolled = fleet.enrol(chip)
     told = fleet.attest(chip.attest_request(enrolled.next.nonce, runtime=RuntimeList(0, b"no list at all")))
     assert told.state == "trusted"
+
+
+def test_e08_a_whole_list_sent_again_is_held_against_what_the_kernel_was_handed(fleet: World) -> None:
+    """The running system closes registers that the kernel's aggregate is over: a remembered boot must not forget that."""
+    chip = SoftChip(fleet.now_s)
+    fleet.announce(chip)
+    first = aggregate(chip)
+    closed = hashlib.sha256(b"os-separator").digest()
+    for index in (*range(8), 9, 12, 13, 14):
+        chip.registers[index] = hashlib.sha256(chip.registers[index] + closed).digest()
+    fleet.activate(golden_profile(chip) + allowing(OLD))
+    whole = RuntimeList(0, first + measure(chip, b"/bin/app", OLD))
+    enrolled = fleet.enrol(chip, runtime=whole)
+    again = fleet.attest(chip.attest_request(enrolled.next.nonce, pcrs=chip.values(), runtime=whole))
+    assert (enrolled.state, again.state) == ("trusted", "trusted")

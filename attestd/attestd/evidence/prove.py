@@ -84,7 +84,8 @@ def gather(
 
     Assumes that `pcrs` passed `check_pcr_values`, or are those of an earlier proof with the same PCR digest; that
     `log_digest` is the log's; and that `continues` (entries, PCR 10 after them) was proved in the same boot. `event_log` is
-    None where the boot's verdict is remembered under this very log and these registers.
+    None where the boot's verdict is remembered under this very log and these registers; a whole runtime list wants the log all
+    the same, since it begins with what the kernel was handed.
     Raises `Refused` (log-malformed, runtime-malformed, runtime-needed).
     """
     clock = quote.clock
@@ -101,7 +102,7 @@ def gather(
     )
     registers = dict(pcrs)
     boot = None if event_log is None else _boot(event_log, log_digest, bank, registers)
-    handed_over = dict(boot.handed_over) if boot is not None else None
+    handed_over = dict(boot.handed_over) if boot is not None else {}
     seen = None if runtime is None else _runtime(runtime, bank, registers, continues, handed_over)
     return ProvedEvidence(authenticated(identity, facts, boot=boot, runtime=seen), quote, log_digest)
 
@@ -119,7 +120,7 @@ def _runtime(
     bank: str,
     registers: dict[int, bytes],
     continues: tuple[int, bytes | None],
-    handed_over: dict[int, bytes] | None,
+    handed_over: dict[int, bytes],
 ) -> RuntimeFacts:
     count, value = continues
     if runtime.offset not in (0, count) or (runtime.offset and value is None):

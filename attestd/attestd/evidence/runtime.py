@@ -37,13 +37,12 @@ def runtime_facts(
     pcrs: Mapping[int, bytes],
     offset: int = 0,
     start: bytes | None = None,
-    handed_over: Mapping[int, bytes] | None = _AS_QUOTED,
+    handed_over: Mapping[int, bytes] = _AS_QUOTED,
 ) -> RuntimeFacts:
     """Return what the list says and the quote confirms.
 
     `offset` is how many entries were proved before, `start` PCR 10 behind them (None for a whole list). `handed_over` are values
-    of registers before the running system extended them, which is when the kernel made its aggregate; None where the boot log was
-    not looked at again, so that nobody knows. Where no prefix leads to the quoted value the facts have no entries and a finding.
+    of registers before the running system extended them, which is when the kernel made its aggregate. Where no prefix leads to the quoted value the facts have no entries and a finding.
     *Assumes* that PCR 10 is among `pcrs`.
     """
     quoted = pcrs[IMA_PCR]
@@ -119,7 +118,7 @@ def _mismatches(confirmed: tuple[ImaEntry, ...]) -> tuple[EvidenceFinding, ...]:
 def _split_aggregate(
     confirmed: tuple[ImaEntry, ...],
     pcrs: Mapping[int, bytes],
-    handed_over: Mapping[int, bytes] | None,
+    handed_over: Mapping[int, bytes],
     *,
     bank: str,
     offset: int,
@@ -138,7 +137,7 @@ def _split_aggregate(
 
 
 def _aggregate(
-    entry: ImaEntry, pcrs: Mapping[int, bytes], handed_over: Mapping[int, bytes] | None, *, bank: str
+    entry: ImaEntry, pcrs: Mapping[int, bytes], handed_over: Mapping[int, bytes], *, bank: str
 ) -> Aggregate:
     algorithm, digest = entry.file_digest or ("", b"")
     if algorithm != bank:
@@ -151,9 +150,7 @@ def _aggregate(
     new = hasher(bank)
     sides = [pcrs, {**pcrs, **handed_over}] if handed_over else [pcrs]
     values = (new(b"".join(side[index] for index in range(count))).digest() for side in sides for count in complete)
-    if digest in values:
-        return "matches"
-    return "differs" if handed_over is not None else "unverified"
+    return "matches" if digest in values else "differs"
 
 
 def _entries(confirmed: Iterable[ImaEntry], offset: int) -> Iterable[RuntimeEntry]:

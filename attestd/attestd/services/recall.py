@@ -64,7 +64,7 @@ def recall(
         attest=request.quote.attest,
         pcrs=_registers(verifier, row, request, quote, known=known, stored=stored),
         bank=verifier.selection.bank,
-        event_log=_event_log(connection, request, judged=known is not None),
+        event_log=_event_log(connection, request, judged=known is not None and not _is_whole(runtime)),
         log_digest=request.log,
         runtime=runtime,
         continues=(stored.runtime_count, stored.runtime_value) if stored and same_boot else (0, None),
@@ -95,6 +95,11 @@ def _runtime(
     if all(profile.runtime.check is Check.REQUIRED for profile in profiles):
         raise Refused(Reason.RUNTIME_NEEDED, "the profile requires the whole list")
     return None
+
+
+def _is_whole(runtime: RuntimeList | None) -> bool:
+    """Return whether the list begins with the boot: its first entry is held against what the boot log handed over."""
+    return runtime is not None and not runtime.offset
 
 
 def _judges(
