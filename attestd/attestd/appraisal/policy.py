@@ -99,6 +99,7 @@ NEVER_IGNORED: Final = frozenset(
         "windows-setting",
         "windows-module",
         "windows-policy",
+        "windows-authority",
         "dynamic-launch",
         "loader",
         "application",
@@ -107,8 +108,9 @@ NEVER_IGNORED: Final = frozenset(
 )
 """Claims that a profile cannot ignore.
 
-In PCR 8, 9 and 12 a name that no digest covers chooses among claims: were one of them ignored, whatever was measured could call
-itself that (E01). An event that nobody understands, and code that is started, are nothing that one can be indifferent to.
+In PCR 8, 9 and 12 to 14 a name or a type that no digest covers chooses among claims: were one of them ignored, whatever was
+measured could call itself that (E01). An event that nobody understands, and code that is started, are nothing that one can be
+indifferent to. `mok` can be: who ignores it ignores all of PCR 14.
 """
 
 CLAIM_REGISTERS: Final[Mapping[str, tuple[int, ...]]] = MappingProxyType(

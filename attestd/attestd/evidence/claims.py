@@ -290,7 +290,8 @@ def _boot_configuration(seen: Seen) -> Reading | None:
     if seen.type in (T.EVENT_TAG, T.IPL):
         return Reading("boot-file", _hexadecimal(seen.whole), text_label(seen.event))
     if seen.type == T.IPL_PARTITION_DATA and seen.whole is not None:
-        return Reading("gpt", _hexadecimal(seen.whole), "partition table of a disk that a BIOS boots")
+        # No form tells such a table from a boot manager's configuration with this type, so it is under the same claim (E01).
+        return Reading("boot-file", _hexadecimal(seen.whole), "partition table of a disk that a BIOS boots")
     return _action(seen)
 
 
@@ -398,7 +399,8 @@ def _unified_kernel(seen: Seen) -> Reading | None:
     """PCR 11: systemd's stub extends each section's name and then its content, so a content's name is proven by order."""
     section = seen.place.section
     if seen.type != T.IPL:
-        return _of_windows(seen)
+        # Behind a section's name comes its content, and a short command line must not pass for a number of Windows (E01).
+        return _of_windows(seen) if section is None else None
     if section is not None:
         return Reading(_UKI_CLAIMS.get(section, "uki-section"), None, f"{section} of the unified kernel image")
     if seen.proof is None or seen.proof.form != "section-name":

@@ -1,0 +1,45 @@
+"""A type that no digest covers, over content that a liar can log in full: it gains nothing that a profile may ignore (E01)."""
+
+from struct import pack
+
+import pytest
+
+from attestd.appraisal.policy import NEVER_IGNORED
+from attestd.evidence.types import Component
+from attestd.tpm.eventtypes import EventType as T
+from event_logs import Made, event, facts_of, honest_boot
+
+CONFIGURATION = b"timeout 3\ndefault other.conf\neditor yes\n"
+KEYS = pack("<II", 0x00060002, 40) + b"K" * 40
+"""Content of a list of shim whose first signature list, of an unknown type, reads as a tagged event of Windows."""
+
+
+def last_in(pcr: int, *made: Made) -> Component:
+    """Return the last component of a register when these events come before the hand-over."""
+    honest = honest_boot()
+    found = facts_of([*honest[:-2], *made, *honest[-2:]])
+    return [component for component in found.components if component.pcr == pcr and component.claim != "boot-action"][
+        -1
+    ]
+
+
+@pytest.mark.parametrize("kind", [T.EVENT_TAG, T.IPL, T.IPL_PARTITION_DATA, T.EFI_ACTION, T.EFI_GPT_EVENT])
+def test_e01_a_boot_managers_configuration_called_a_partition_table_has_to_be_accepted(kind: T) -> None:
+    honest = honest_boot()
+    made = event(5, kind, CONFIGURATION, content=CONFIGURATION)
+    (component,) = [c for c in facts_of([*honest[:-2], made, *honest[-2:]]).components if c.event == len(honest) - 2]
+    assert component.claim in NEVER_IGNORED
+
+
+@pytest.mark.parametrize("kind", [T.EVENT_TAG, T.COMPACT_HASH])
+def test_e01_shims_keys_called_a_key_of_windows_have_to_be_accepted(kind: T) -> None:
+    component = last_in(14, event(14, kind, KEYS, content=KEYS))
+    assert component.claim == "windows-authority"
+    assert component.claim in NEVER_IGNORED
+
+
+@pytest.mark.parametrize("kind", [T.EVENT_TAG, T.COMPACT_HASH])
+def test_e01_a_short_command_line_of_a_unified_kernel_does_not_pass_for_a_counter_of_windows(kind: T) -> None:
+    name = event(11, T.IPL, ".cmdline\0".encode("utf-16-le"), content=b".cmdline\0")
+    component = last_in(11, name, event(11, kind, b"rw 1", content=b"rw 1"))
+    assert (component.claim, component.value) == ("unknown-event", "hex 72772031")
