@@ -42,7 +42,8 @@ def runtime_facts(
     """Return what the list says and the quote confirms.
 
     `offset` is how many entries were proved before, `start` PCR 10 behind them (None for a whole list). `handed_over` are values
-    of registers before the running system extended them, which is when the kernel made its aggregate. Where no prefix leads to the quoted value the facts have no entries and a finding.
+    of registers before the running system extended them, which is when the kernel made its aggregate. Where no prefix leads to
+    the quoted value the facts have no entries and a finding.
     *Assumes* that PCR 10 is among `pcrs`.
     """
     quoted = pcrs[IMA_PCR]
@@ -136,9 +137,7 @@ def _split_aggregate(
     return _aggregate(first, pcrs, handed_over, bank=bank), confirmed[1:]
 
 
-def _aggregate(
-    entry: ImaEntry, pcrs: Mapping[int, bytes], handed_over: Mapping[int, bytes], *, bank: str
-) -> Aggregate:
+def _aggregate(entry: ImaEntry, pcrs: Mapping[int, bytes], handed_over: Mapping[int, bytes], *, bank: str) -> Aggregate:
     algorithm, digest = entry.file_digest or ("", b"")
     if algorithm != bank:
         # The kernel took it over another bank than the one that was quoted. Nothing is lost: PCR 10 starts at zero with
