@@ -164,6 +164,8 @@ class Image:
         """Return `size` bytes from `offset`, fewer only behind the end."""
         if self._size is not None:
             size = max(0, min(size, self._size - offset))
+        if self._start + offset > sys.maxsize - size:  # a damaged image names such places, and no file has them
+            return b""
         return os.pread(self._file.fileno(), size, self._start + offset)
 
 

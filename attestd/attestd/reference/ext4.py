@@ -247,7 +247,7 @@ class _System:
         if inode.flags & _IN_EXTENTS:
             mapped: FileMap = tree_map(inode.data, self.block)
         else:
-            mapped = indirect_map(inode.data, self.block, self.shape.block)
+            mapped = indirect_map(inode.data, self.block, self.shape.block, length=inode.size)
         return _Content(self, mapped, inode.size)
 
     def _inline(self, inode: _Inode) -> tuple[bytes, bytes]:

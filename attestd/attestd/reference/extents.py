@@ -49,10 +49,13 @@ def _node(data: bytes, block: Callable[[int], bytes], expected: int | None) -> F
             yield first, None if unwritten else high << 32 | low, count - _UNWRITTEN if unwritten else count
 
 
-def indirect_map(data: bytes, block: Callable[[int], bytes], size: int) -> FileMap:
-    """Yield the runs of a map with direct and indirect blocks; `size` is that of a block. *Raises* `ArtefactRefused`."""
+def indirect_map(data: bytes, block: Callable[[int], bytes], size: int, *, length: int) -> FileMap:
+    """Yield the runs of a map with direct and indirect blocks; `size` is that of a block. *Raises* `ArtefactRefused`.
+
+    No more of the map is walked than a file of `length` bytes has: three levels of blocks that name one another have no end.
+    """
     run: tuple[int, int, int] | None = None
-    for first, number in _blocks(data, block, size // 4):
+    for first, number in _blocks(data, block, size // 4, behind=-(-length // size)):
         if run is not None and (run[0] + run[2], run[1] + run[2]) == (first, number):
             run = (run[0], run[1], run[2] + 1)
             continue
@@ -63,24 +66,25 @@ def indirect_map(data: bytes, block: Callable[[int], bytes], size: int) -> FileM
         yield run
 
 
-def _blocks(data: bytes, block: Callable[[int], bytes], per_block: int) -> Iterator[tuple[int, int]]:
-    """Yield the blocks that there are: their number in the file, and in the image."""
+def _blocks(data: bytes, block: Callable[[int], bytes], per_block: int, *, behind: int) -> Iterator[tuple[int, int]]:
+    """Yield the blocks that there are in front of the number `behind`: their number in the file, and in the image."""
     numbers = struct.unpack_from("<15I", data)
     yield from ((index, number) for index, number in enumerate(numbers[:_DIRECT]) if number)
     first = _DIRECT
     for level, number in enumerate(numbers[_DIRECT:], 1):
-        yield from _indirect(number, level, first, block, per_block)
+        yield from _indirect(number, level, first, block, per_block, behind=behind)
         first += per_block**level
 
 
 def _indirect(
-    number: int, level: int, first: int, block: Callable[[int], bytes], per_block: int
+    number: int, level: int, first: int, block: Callable[[int], bytes], per_block: int, *, behind: int
 ) -> Iterator[tuple[int, int]]:
-    """Yield the blocks under an indirect block; none where there is no such block."""
-    if not number:
+    """Yield the blocks under an indirect block; none where there is no such block, or only such as the file does not have."""
+    if not number or first >= behind:
         return
     if not level:
         yield first, number
         return
+    step = per_block ** (level - 1)
     for index, inner in enumerate(struct.unpack(f"<{per_block}I", block(number))):
-        yield from _indirect(inner, level - 1, first + index * per_block ** (level - 1), block, per_block)
+        yield from _indirect(inner, level - 1, first + index * step, block, per_block, behind=behind)

@@ -201,6 +201,8 @@ class _Tree:
             self._forget(path)
             self._links[path] = member.target
             self._parents.clear()
+            if len(self._links) > MAX_ARTEFACT_FILES:
+                raise ArtefactRefused("artefact-files", f"{self._place.name} has more than {MAX_ARTEFACT_FILES} links")
         elif member.kind is Kind.HARDLINK:
             self._link(path, member)
         elif member.kind is Kind.FILE:

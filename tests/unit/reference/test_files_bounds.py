@@ -1,0 +1,65 @@
+"""Images and archives that name more than they have: places behind every file, maps without an end, links without number (E06)."""
+
+import io
+import struct
+from pathlib import Path
+
+import pytest
+
+from attestd.cli.artefacts import Image, collect_files
+from attestd.cli.failures import CommandFailed
+from attestd.reference.extents import indirect_map
+from attestd.reference.files import ArtefactRefused, Kind, Member, PlaceFiles, Wish, collect
+from file_trees import SCRIPT, image, needs_mke2fs, tree
+
+BLOCK = 1024
+_SUPERBLOCK, _FEATURES, _BLOCKS_HIGH, _DESCRIPTOR = 1024, 1024 + 0x60, 1024 + 0x150, 1024 + 0xFE
+
+
+def test_e06_a_map_whose_indirect_blocks_name_one_another_is_walked_as_far_as_the_file_goes() -> None:
+    """Three levels of 256 numbers each would be 16 million steps for a file of 300 KiB, and billions with larger blocks."""
+    asked: list[int] = []
+
+    def block(number: int) -> bytes:
+        asked.append(number)
+        return struct.pack("<256I", *[8 if number == 9 else 7] * 256) if number > 7 else bytes(BLOCK)
+
+    root = struct.pack("<15I", *[0] * 13, 8, 9)
+    assert list(indirect_map(root, block, BLOCK, length=300 * BLOCK)) == []
+    assert asked == [8, 7]
+
+
+def test_e06_a_map_is_read_to_the_files_last_block() -> None:
+    root = struct.pack("<15I", *range(100, 112), 8, 0, 0)
+    found = list(indirect_map(root, lambda _: struct.pack("<256I", *range(112, 368)), BLOCK, length=13 * BLOCK - 5))
+    assert found == [(0, 100, 13)]
+
+
+@needs_mke2fs
+def test_e06_an_image_that_says_it_is_larger_than_any_file_is_refused_and_not_looked_at_there(tmp_path: Path) -> None:
+    data = bytearray(image(tmp_path / "small.img", tree(tmp_path / "tree", {"bin/sh": SCRIPT})).read_bytes())
+    struct.pack_into("<I", data, _FEATURES, struct.unpack_from("<I", data, _FEATURES)[0] | 0x80)
+    struct.pack_into("<H", data, _DESCRIPTOR, 64)
+    struct.pack_into("<I", data, _BLOCKS_HIGH, 0x7FFF_FFFF)
+    path = tmp_path / "large.img"
+    path.write_bytes(data)
+    with pytest.raises(CommandFailed) as refusal:
+        collect_files([path])
+    assert refusal.value.code == "image-short"
+
+
+@pytest.mark.parametrize("start", [0, 2**62, 2**63, 2**80])
+def test_e06_there_is_nothing_at_a_place_that_no_file_has(start: int, tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    path.write_bytes(b"content")
+    with path.open("rb") as file:
+        assert Image(file, start).read_at(2**62, 4096) == b""
+
+
+def test_e06_symbolic_links_are_counted_like_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("attestd.reference.files.MAX_ARTEFACT_FILES", 2)
+    nothing = io.BytesIO()
+    links = [(Member(b"/l%d" % number, Kind.SYMLINK, target=b"t"), nothing) for number in range(3)]
+    with pytest.raises(ArtefactRefused) as refusal:
+        collect(links, PlaceFiles("place", "tar"), wish=Wish())
+    assert refusal.value.code == "artefact-files"
