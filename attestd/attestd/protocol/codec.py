@@ -70,6 +70,10 @@ def document(most: int) -> Kind:
     def check(raw: Any, _from_json: bool, where: str) -> str:
         if type(raw) is not str or len(raw) > most:
             raise MessageMalformed("not a text", where)
+        try:
+            raw.encode()
+        except UnicodeEncodeError:  # JSON can say half of a character ("\\ud800"), and nothing can encode it
+            raise MessageMalformed("not a text", where) from None
         return raw
 
     return check

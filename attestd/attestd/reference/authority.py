@@ -124,8 +124,8 @@ def _certificate(data: bytes) -> x509.Certificate:
     try:
         found = x509.load_der_x509_certificate(data)
         _ = found.issuer, found.subject
-    except x509.InvalidVersion:
-        raise ValueError("a certificate of no known version") from None
+    except (x509.InvalidVersion, TypeError):
+        raise ValueError("a certificate of no known version, or with names of no known type") from None
     return found
 
 
