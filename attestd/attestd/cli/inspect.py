@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from attestd.cli.inspect_files import Shown, Subject, files_of, instant, profile_in, read, report, store_of
+from attestd.cli.inspect_files import Given, Shown, Subject, files_of, instant, profile_in, read, report, store_of
 from attestd.cli.options import Json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from attestd.inspection.certificates import CertificateReport
+    from attestd.inspection.difference import Boot
     from attestd.inspection.statements import StatementReport
     from attestd_pki.chain import TrustStore
 
@@ -77,14 +78,16 @@ def eventlog(
     from attestd.inspection.registers import read_registers
     from attestd.protocol import limits
 
+    given = Given(file, "eventlog", 2 * limits.MAX_EVENT_LOG, code="eventlog-size")
+
     def build() -> Shown:
         values = read_registers(read(pcrs, limits.MAX_JSON_BODY, code="pcrs-malformed")) if pcrs is not None else None
-        data = read(file, 2 * limits.MAX_EVENT_LOG, code="eventlog-size")
+        data = given.read()
         behind = read(then, 2 * limits.MAX_EVENT_LOG, code="eventlog-size") if then is not None else None
         found = inspect_event_log(data, values, behind=behind)
         return found.document(), lambda console: show_log(console, found), found.reproduced
 
-    report(build, refused_log, as_json=as_json)
+    report(build, refused_log, as_json=as_json, given=given)
 
 
 @commands.command("ima")
@@ -98,11 +101,13 @@ def ima(file: Subject, as_json: Json = False) -> None:
 
     gc.disable()  # 100,000 entries are no garbage, and looking for some costs a third of the time
 
+    given = Given(file, "ima", limits.INSPECTED_IMA, code="ima-size")
+
     def build() -> Shown:
-        found = inspect_ima(read(file, limits.INSPECTED_IMA, code="ima-size"))
+        found = inspect_ima(given.read())
         return found.document(), lambda console: show_runtime(console, found), found.accepted
 
-    report(build, refused_ima, as_json=as_json)
+    report(build, refused_ima, as_json=as_json, given=given)
 
 
 @commands.command("ek")
@@ -110,7 +115,7 @@ def ek(file: Subject, anchors: Anchors = None, at: At = "", as_json: Json = Fals
     """Show an endorsement key certificate in any wrapping: whose chip, who stands behind it, what is odd about it."""
     from attestd.inspection.certificates import inspect_ek
 
-    _certificate(inspect_ek, file, anchors, at, as_json=as_json)
+    _certificate(inspect_ek, "ek", file, anchors, at, as_json=as_json)
 
 
 @commands.command("cert")
@@ -118,7 +123,7 @@ def cert(file: Subject, anchors: Anchors = None, at: At = "", as_json: Json = Fa
     """Show any other certificate: of an attestation key, a device identity, an authority of platforms or chips."""
     from attestd.inspection.certificates import inspect_certificate
 
-    _certificate(inspect_certificate, file, anchors, at, as_json=as_json)
+    _certificate(inspect_certificate, "cert", file, anchors, at, as_json=as_json)
 
 
 class _Inspect(Protocol):
@@ -127,19 +132,21 @@ class _Inspect(Protocol):
     def __call__(self, data: bytes, store: "TrustStore", *, at: int) -> "CertificateReport": ...
 
 
-def _certificate(inspect: "_Inspect", file: Path, anchors: list[Path] | None, at: str, *, as_json: bool) -> None:
+def _certificate(
+    inspect: "_Inspect", command: str, file: Path, anchors: list[Path] | None, at: str, *, as_json: bool
+) -> None:
     from attestd.cli.inspect_show import show_certificate
     from attestd.inspection.certificates import refused_certificate
     from attestd.protocol import limits
 
     moment = instant(at)
+    given = Given(file, command, limits.INSPECTED_CERTIFICATE, code="unwrap-too-large")
 
     def build() -> Shown:
-        data = read(file, limits.INSPECTED_CERTIFICATE, code="unwrap-too-large")
-        found = inspect(data, store_of(anchors), at=moment)
+        found = inspect(given.read(), store_of(anchors), at=moment)
         return found.document(), lambda console: show_certificate(console, found), found.outcome == "trusted"
 
-    report(build, refused_certificate, as_json=as_json)
+    report(build, refused_certificate, as_json=as_json, given=given)
 
 
 @commands.command("quote")
@@ -147,7 +154,7 @@ def quote(file: Subject, as_json: Json = False) -> None:
     """Show a TPM's quote with its key, nonce and register values (a tuple in JSON): what holds, and what speaks against it."""
     from attestd.inspection.statements import inspect_quote
 
-    _statement(inspect_quote, file, as_json=as_json)
+    _statement(inspect_quote, "quote", file, as_json=as_json)
 
 
 @commands.command("certify")
@@ -155,19 +162,21 @@ def certify(file: Subject, as_json: Json = False) -> None:
     """Show a TPM's certification of a key (TPM2_Certify, TPM2_CertifyCreation; a tuple in JSON)."""
     from attestd.inspection.statements import inspect_certify
 
-    _statement(inspect_certify, file, as_json=as_json)
+    _statement(inspect_certify, "certify", file, as_json=as_json)
 
 
-def _statement(inspect: "Callable[[bytes], StatementReport]", file: Path, *, as_json: bool) -> None:
+def _statement(inspect: "Callable[[bytes], StatementReport]", command: str, file: Path, *, as_json: bool) -> None:
     from attestd.cli.inspect_show import show_statement
     from attestd.inspection.statements import refused_statement
     from attestd.protocol import limits
 
+    given = Given(file, command, limits.INSPECTED_DOCUMENT, code="json-size")
+
     def build() -> Shown:
-        found = inspect(read(file, limits.INSPECTED_DOCUMENT, code="json-size"))
+        found = inspect(given.read())
         return found.document(), lambda console: show_statement(console, found), found.accepted
 
-    report(build, refused_statement, as_json=as_json)
+    report(build, refused_statement, as_json=as_json, given=given)
 
 
 @commands.command("evidence")
@@ -207,13 +216,14 @@ def platform(file: Subject, anchors: Anchors = None, at: At = "", as_json: Json 
     from attestd.protocol import limits
 
     moment = instant(at)
+    given = Given(file, "platform", limits.INSPECTED_CERTIFICATE, code="platform-size")
 
     def build() -> Shown:
-        data = read(file, limits.INSPECTED_CERTIFICATE, code="platform-size")
+        data = given.read()
         found = inspect_platform(data, store_of(anchors) if anchors else None, at=moment)
         return found.document(), lambda console: show_platform(console, found), found.outcome in ("parsed", "trusted")
 
-    report(build, refused_platform, as_json=as_json)
+    report(build, refused_platform, as_json=as_json, given=given)
 
 
 @commands.command("rim")
@@ -224,14 +234,15 @@ def rim(file: Subject, anchors: Anchors = None, key: VerifierKey = None, at: At 
     from attestd.protocol import limits
 
     moment = instant(at)
+    given = Given(file, "rim", limits.INSPECTED_DOCUMENT, code="rim-size")
 
     def build() -> Shown:
-        data = read(file, limits.INSPECTED_DOCUMENT, code="rim-size")
+        data = given.read()
         own = read(key, limits.INSPECTED_DOCUMENT, code="key-size") if key is not None else None
         found = inspect_rim(data, store_of(anchors) if anchors else None, own, at=moment)
         return found.document(), lambda console: show_rim(console, found), found.accepted
 
-    report(build, refused_rim, as_json=as_json)
+    report(build, refused_rim, as_json=as_json, given=given)
 
 
 @commands.command("corim")
@@ -242,14 +253,15 @@ def corim(file: Subject, key: VerifierKey = None, anchors: Anchors = None, at: A
     from attestd.protocol import limits
 
     moment = instant(at)
+    given = Given(file, "corim", limits.INSPECTED_DOCUMENT, code="corim-size")
 
     def build() -> Shown:
         own = read(key, limits.INSPECTED_DOCUMENT, code="key-size") if key is not None else None
-        data = read(file, limits.INSPECTED_DOCUMENT, code="corim-size")
+        data = given.read()
         found = inspect_corim(data, own, store_of(anchors) if anchors else None, at=moment)
         return found.document(), lambda console: show_corim(console, found), found.accepted
 
-    report(build, refused_corim, as_json=as_json)
+    report(build, refused_corim, as_json=as_json, given=given)
 
 
 @commands.command("ear")
@@ -265,13 +277,14 @@ def ear(
     from attestd.protocol import limits
 
     moment = instant(at)
+    given = Given(file, "ear", limits.INSPECTED_DOCUMENT, code="ear-size")
 
     def build() -> Shown:
         jwk = read(key, limits.INSPECTED_DOCUMENT, code="json-size") if key is not None else None
-        found = inspect_ear(read(file, limits.INSPECTED_DOCUMENT, code="ear-size"), jwk, at=moment)
+        found = inspect_ear(given.read(), jwk, at=moment)
         return found.document(), lambda console: show_ear(console, found), found.accepted
 
-    report(build, refused_ear, as_json=as_json)
+    report(build, refused_ear, as_json=as_json, given=given)
 
 
 @commands.command("diff")
@@ -282,16 +295,24 @@ def diff(
 ) -> None:
     """Say what changed between two boots in words; the exit code is 1 where anything did."""
     from attestd.cli.inspect_show import show_difference
-    from attestd.inspection.difference import inspect_difference, read_boot, refused_difference
-    from attestd.protocol import limits
-
-    def side(path: Path) -> dict[str, bytes]:
-        if path.is_dir():
-            return files_of(path)
-        return {"eventlog.bin": read(path, 2 * limits.MAX_EVENT_LOG, code="eventlog-size")}
+    from attestd.inspection.difference import inspect_difference, refused_difference
 
     def build() -> Shown:
-        found = inspect_difference(read_boot(side(before)), read_boot(side(after)))
+        found = inspect_difference(_boot(before), _boot(after))
         return found.document(), lambda console: show_difference(console, found), found.same
 
     report(build, refused_difference, as_json=as_json)
+
+
+def _boot(path: Path) -> "Boot":
+    """Return one side of a difference. *Raises* `InspectionRefused`, which says of which side it is."""
+    from attestd.inspection.difference import read_boot
+    from attestd.inspection.refused import InspectionRefused
+    from attestd.protocol import limits
+
+    given = Given(path, "eventlog", 2 * limits.MAX_EVENT_LOG, code="eventlog-size")
+    try:
+        return read_boot(files_of(path) if path.is_dir() else {"eventlog.bin": given.read()})
+    except InspectionRefused as error:
+        hint = given.hint()
+        raise InspectionRefused(error.code, f"{path}: {error.message}{f'; {hint[1]}' if hint else ''}") from None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final
 import typer
 
 from attestd.cli import failures
-from attestd.cli.answer import answer
+from attestd.cli.answer import answer, console, show_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,8 +27,12 @@ _STANDARD_INPUT: Final = "-"
 
 def _existing(path: Path) -> Path:
     """Return the path of a file that is there, or of standard input. *Raises* typer.BadParameter."""
-    if str(path) != _STANDARD_INPUT and (path.is_dir() or not path.exists()):
-        raise typer.BadParameter(f"{path} is {'a directory' if path.is_dir() else 'not there'}")
+    if str(path) == _STANDARD_INPUT:
+        return path
+    if path.is_dir():
+        raise typer.BadParameter(f"{path} is a directory: name a file in it, or: attestd inspect evidence {path}")
+    if not path.exists():
+        raise typer.BadParameter(f"{path} is not there")
     return path
 
 
@@ -67,6 +71,33 @@ def _read(file: BinaryIO, size: int, most: int, code: str) -> bytes:
     if total > most:
         raise InspectionRefused(code, f"there are more than {most} bytes")
     return b"".join(pieces) if len(pieces) > 2 else pieces[0]
+
+
+class Given:
+    """The file that a command of `attestd inspect` was given: read within its bound, and looked at again where it does not fit."""
+
+    def __init__(self, path: Path, command: str, most: int, *, code: str) -> None:
+        self._path, self._command, self._most, self._code = path, command, most, code
+        self._data: bytes | None = None
+
+    def read(self) -> bytes:
+        """Return what is in it. *Raises* `InspectionRefused` with the file's code for a longer one."""
+        self._data = read(self._path, self._most, code=self._code)
+        return self._data
+
+    def hint(self) -> tuple[str, str] | None:
+        """Return (what it looks like, the sentence that says which command fits), or None where no other does."""
+        from attestd.inspection.kinds import hint_for
+        from attestd.inspection.refused import InspectionRefused
+        from attestd.protocol.limits import MAX_EVENT_LOG
+
+        data = self._data
+        if data is None and self._path.is_file():  # too long for this command, and perhaps not for another
+            try:
+                data = read(self._path, 2 * MAX_EVENT_LOG, code=self._code)
+            except InspectionRefused:
+                return None
+        return hint_for(data, self._command) if data else None
 
 
 def store_of(anchors: list[Path] | None) -> "TrustStore":
@@ -108,21 +139,35 @@ def profile_in(path: Path) -> "Profile":
         ) from None
 
 
-def report(build: Callable[[], Shown], refused: Callable[[str, str], Document], *, as_json: bool) -> None:
-    """Build a report and print it; exit with 1 where it does not accept, or where there is nothing to report."""
+def report(
+    build: Callable[[], Shown], refused: Callable[[str, str], Document], *, as_json: bool, given: Given | None = None
+) -> None:
+    """Build a report and print it; exit with 1 where it does not accept, or where there is nothing to report.
+
+    Of a file that does not fit the command (`given`) it is said which one does: `looks_like` for programs.
+    """
     from attestd.inspection.refused import InspectionRefused
 
     try:
         document, show, accepted = build()
     except InspectionRefused as error:
+        hint = given.hint() if given is not None else None
+        message = f"{error.message}; {hint[1]}" if hint else error.message
         if as_json:
-            print(json.dumps(refused(error.code, error.message), indent=2))
+            print(json.dumps(refused(error.code, message) | _looks(hint), indent=2))
         else:
-            failures.show(failures.Failure(error.code, error.message, failures.REFUSED), as_json=False)
+            failures.show(failures.Failure(error.code, message, failures.REFUSED), as_json=False)
         raise typer.Exit(failures.REFUSED) from None
-    answer(document, show, as_json=as_json)
+    hint = given.hint() if given is not None and not accepted else None
+    answer(document | _looks(hint), show, as_json=as_json)
+    if hint and not as_json:
+        show_line(console(), f"! {hint[1]}", style="yellow")
     if not accepted:
         raise typer.Exit(failures.REFUSED)
+
+
+def _looks(hint: tuple[str, str] | None) -> Document:
+    return {"looks_like": hint[0]} if hint else {}
 
 
 def instant(text: str) -> int:
