@@ -45,7 +45,7 @@ def test_e06_an_image_that_says_it_is_larger_than_any_file_is_refused_and_not_lo
     path.write_bytes(data)
     with pytest.raises(CommandFailed) as refusal:
         collect_files([path])
-    assert refusal.value.code == "image-short"
+    assert refusal.value.failure.code == "image-short"
 
 
 @pytest.mark.parametrize("start", [0, 2**62, 2**63, 2**80])
