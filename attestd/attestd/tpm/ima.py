@@ -57,8 +57,9 @@ def parse_ima(data: bytes) -> RuntimeList:
     runtime, fault = read_ima(data, most=MAX_IMA_LIST)
     if fault is not None:
         raise fault
-    if runtime.bank != "sha1":
-        raise Malformed("ima-form", f"a list with template hashes of {runtime.bank}")
+    # Data have one reading: a byte order that the sender chooses would be a second one of what was hashed.
+    if runtime.bank != "sha1" or (0 in data[:4] and other_form(data) is not None):
+        raise Malformed("ima-form", f"a list of a single bank ({runtime.bank}) or of a big-endian machine")
     return runtime
 
 

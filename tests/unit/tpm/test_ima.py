@@ -250,8 +250,9 @@ def test_e08_a_cut_list_of_one_bank_is_read_up_to_the_cut(cut):
     assert ([entry.path for entry in runtime.entries], fault.code) == ([b"/a"], "structure-truncated")
 
 
-def test_a_list_of_one_bank_is_none_that_a_device_sends():
-    assert refused(of_bank("sha256", b"/a")) == "ima-form"
+@pytest.mark.parametrize(("bank", "order"), [("sha256", "little"), ("sha1", "big"), ("sha384", "big")])
+def test_e08_a_list_of_one_bank_or_of_another_byte_order_is_none_that_a_device_sends(bank, order):
+    assert refused(of_bank(bank, b"/a", order=order)) == "ima-form"
 
 
 def test_a_text_of_one_bank_is_read_where_its_hashes_are_that_banks():
