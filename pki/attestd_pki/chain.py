@@ -26,6 +26,7 @@ from attestd_pki import extensions
 from attestd_pki.certificate import Certificate
 from attestd_pki.errors import PkiError
 from attestd_pki.signatures import SHA1, WEAK, kinds_fit, known_algorithm, verify_signature, weak_hash
+from attestd_pki.times import in_words
 
 T = TypeVar("T")
 
@@ -297,14 +298,14 @@ def _called(certificate: Certificate) -> str:
 
 def _check_not_before(certificate: Certificate, at: int) -> None:
     if at < certificate.not_before:
-        raise PkiError(
-            "chain-not-yet-valid", f"{_called(certificate)} is valid from {certificate.not_before}, it is {at}"
-        )
+        begins = in_words(certificate.not_before)
+        raise PkiError("chain-not-yet-valid", f"{_called(certificate)} is valid from {begins}, it is {in_words(at)}")
 
 
 def _check_not_after(certificate: Certificate, at: int) -> None:
     if at > certificate.not_after:
-        raise PkiError("chain-expired", f"{_called(certificate)} was valid until {certificate.not_after}, it is {at}")
+        ended = in_words(certificate.not_after)
+        raise PkiError("chain-expired", f"{_called(certificate)} was valid until {ended}, it is {in_words(at)}")
 
 
 def _check_critical(certificate: Certificate) -> None:

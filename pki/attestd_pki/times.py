@@ -40,6 +40,14 @@ def read_time(element: der.Element) -> tuple[int, tuple[str, ...]]:
     return seconds, tuple(_odd(element, match, year))
 
 
+def in_words(seconds: int) -> str:
+    """Return an instant as people write it, in UTC; the number itself where no calendar has it."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return str(seconds)
+
+
 def _offset(zone: bytes) -> int:
     """Return the seconds by which a place is ahead of UTC (X.680, 46.3)."""
     if zone == b"Z":

@@ -18,6 +18,7 @@ from attestd.inspection.measurement import Measurement
 from attestd.inspection.refused import InspectionRefused
 from attestd.inspection.rim import RimReport, read_rim
 from attestd.inspection.swid import CoswidReport, File
+from attestd_pki.times import in_words
 
 _SHOWN: Final = 80
 """Characters of a name out of a manifest in a comment."""
@@ -146,9 +147,11 @@ def _signer(
 def _check_validity(validity: tuple[int | None, int | None], at: int, file: str) -> None:
     begins, ends = validity
     if ends is not None and at > ends:
-        raise ManifestRefused("manifest-expired", f"{file}: it was valid until {ends}, it is {at}")
+        raise ManifestRefused("manifest-expired", f"{file}: it was valid until {in_words(ends)}, it is {in_words(at)}")
     if begins is not None and at < begins:
-        raise ManifestRefused("manifest-not-yet-valid", f"{file}: it is valid from {begins}, it is {at}")
+        raise ManifestRefused(
+            "manifest-not-yet-valid", f"{file}: it is valid from {in_words(begins)}, it is {in_words(at)}"
+        )
 
 
 def _rim(report: RimReport, file: str, signer: str | None) -> Manifest:

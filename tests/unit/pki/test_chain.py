@@ -156,6 +156,12 @@ def test_k06_a_certificate_that_is_not_yet_valid_is_refused_anywhere(position: i
     assert refusal(*_with(position, not_before=NOW + 1), exceptions=everything) == "chain-not-yet-valid"
 
 
+def test_the_refusal_of_an_expired_certificate_says_the_days_as_people_write_them() -> None:
+    with pytest.raises(PkiError, match=r"was valid until 20\d\d-\d\d-\d\d \d\d:\d\d:\d\dZ, it is 20\d\d-") as caught:
+        walk(*_with(0, not_after=NOW - 1))
+    assert caught.value.code == "chain-expired"
+
+
 def test_validity_includes_both_of_its_ends() -> None:
     path = three(leaf=replace(LEAF, not_before=NOW - 10, not_after=NOW + 10))
     assert walk(*path, at=NOW - 10).anchor is path[-1]

@@ -15,6 +15,7 @@ from attestd.cli.main import app
 from attestd.evidence.boot import boot_facts
 from attestd.tpm.eventlog import parse_event_log, replay
 from attestd.tpm.eventtypes import EventType as T
+from attestd_pki.times import in_words
 from cert_forge import DAY, make
 from event_logs import event, honest_boot
 from tpm_structures import SHA256_ID, agile_event, agile_log, spec_id
@@ -401,7 +402,10 @@ def test_of_several_environments_one_has_to_be_chosen(place):
     ],
 )
 def test_a_manifest_outside_of_its_own_time_is_refused(place, validity, code):
-    assert imported(place, forge.comid(("PCR4", DIGEST)), f4=validity)[1]["code"] == code
+    error = imported(place, forge.comid(("PCR4", DIGEST)), f4=validity)[1]
+
+    assert error["code"] == code
+    assert f"it is {in_words(forge.AT)}" in error["message"]
 
 
 def test_an_unsigned_corim_is_refused(place):
