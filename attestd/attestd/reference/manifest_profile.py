@@ -66,7 +66,13 @@ def draft(values: Values, base: Profile | None, *, replaced: bool = False) -> Dr
         registers[index] = RegisterPolicy(index, tuple(sorted({*before, *values.registers[index]})))
         if old_register is not None and set(before) - set(values.registers[index]):
             told.append(f"PCR {index}: the values it might have before stay accepted (--replace takes them away)")
-    return Draft(claims, registers, _runtime(values, base, replaced=replaced), tuple(told), tuple(left_out))
+    runtime = _runtime(values, base, replaced=replaced)
+    if base is not None and values.files and base.runtime.check is Check.ABSENT:
+        said = (one for digests in values.files.values() for one in digests.values())
+        left_out.append(_kept(said, "files", "the profile says that the runtime list is absent, and stays so"))
+    elif base is not None and runtime.check is not base.runtime.check:
+        told.append(f"runtime: it was {base.runtime.check.value}, and is {runtime.check.value} now")
+    return Draft(claims, registers, runtime, tuple(told), tuple(left_out))
 
 
 def _kept(said: Iterable[object], what: str, why: str) -> LeftOut:
@@ -115,7 +121,7 @@ def _ordered(rules: Iterable[Rule]) -> tuple[Rule, ...]:
 
 def _runtime(values: Values, base: Profile | None, *, replaced: bool) -> RuntimePolicy:
     old = NO_RUNTIME if base is None else base.runtime
-    if not values.files:
+    if not values.files or old.check is Check.ABSENT:
         return old
     allow: dict[str, set[Digest]] = {path: set(digests) for path, digests in old.allow}
     for path, digests in values.files.items():
