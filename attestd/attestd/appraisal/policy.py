@@ -36,6 +36,11 @@ class Check(StrEnum):
     ABSENT = "absent"
     IGNORED = "ignored"
 
+    @property
+    def judges(self) -> bool:
+        """Return whether values are held against a list of accepted ones."""
+        return self in (Check.REQUIRED, Check.OPTIONAL)
+
 
 class Violations(StrEnum):
     """What a profile makes of runtime entries that the kernel could not measure."""
@@ -158,6 +163,16 @@ class Rule:
     glob: str | None = None
     note: str = ""
     revokes: tuple[str, ...] = ()
+
+
+def ordered(rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """Return rules in the order that a profile has them in, each once."""
+
+    def order(rule: Rule) -> tuple[str, bytes, str, str, tuple[str, ...], str]:
+        name, digest = rule.digest or ("", b"")
+        return name, digest, rule.text or "", rule.glob or "", rule.revokes, rule.note
+
+    return tuple(sorted(set(rules), key=order))
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from attestd.appraisal.policy import (
     TpmPolicy,
     Violations,
     canonical,
+    ordered,
 )
 from attestd.appraisal.revocation import is_generation
 from attestd.protocol import limits
@@ -121,7 +122,7 @@ def _claim(name: str, node: Node) -> ClaimPolicy:
         raise ProfileError(
             f"{path}.check", "this claim cannot be ignored: list what is accepted, or do not quote its register"
         )
-    judged = check in (Check.REQUIRED, Check.OPTIONAL)
+    judged = check.judges
     if judged and "accept" not in found:
         raise ProfileError(path, f"{check} needs a list of what to accept")
     if not judged and ("accept" in found or "complete" in found):
@@ -129,7 +130,7 @@ def _claim(name: str, node: Node) -> ClaimPolicy:
     rules = _list(found.get("accept", []), f"{path}.accept")
     if judged and not rules:
         raise ProfileError(f"{path}.accept", "an empty list accepts nothing: write absent instead")
-    accept = tuple(sorted({_rule(rule, f"{path}.accept[{i}]") for i, rule in enumerate(rules)}, key=_rule_order))
+    accept = ordered(_rule(rule, f"{path}.accept[{i}]") for i, rule in enumerate(rules))
     complete = found.get("complete", False)
     if not isinstance(complete, bool):
         raise ProfileError(f"{path}.complete", "true or false is expected")
@@ -168,11 +169,6 @@ def _revocations(node: Node, path: str) -> tuple[str, ...]:
     if not found:
         raise ProfileError(path, "an empty list revokes nothing")
     return tuple(sorted(found))
-
-
-def _rule_order(rule: Rule) -> tuple[str, bytes, str, str, tuple[str, ...], str]:
-    name, digest = rule.digest or ("", b"")
-    return name, digest, rule.text or "", rule.glob or "", rule.revokes, rule.note
 
 
 def _registers(node: Node) -> tuple[RegisterPolicy, ...]:

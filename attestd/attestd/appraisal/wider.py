@@ -6,8 +6,6 @@ step 7 need not see the list again. Says no where it cannot tell from the polici
 
 from attestd.appraisal.policy import Check, RuntimePolicy, Violations
 
-_LISTS = (Check.REQUIRED, Check.OPTIONAL)
-
 
 def accepts_all_of(later: RuntimePolicy, earlier: RuntimePolicy) -> bool:
     """Return whether `later` is at least as wide as `earlier`, for lists that affirmed under `earlier`.
@@ -16,7 +14,7 @@ def accepts_all_of(later: RuntimePolicy, earlier: RuntimePolicy) -> bool:
     """
     if later.check is Check.IGNORED:
         return True
-    if later.check not in _LISTS or earlier.check not in _LISTS:
+    if not (later.check.judges and earlier.check.judges):
         return False
     if earlier.violations is Violations.ALLOW and later.violations is not Violations.ALLOW:
         return False

@@ -26,7 +26,7 @@ _SECURE_BOOT_POLICY: Final = frozenset(
     {"secure-boot", "secure-boot-pk", "secure-boot-kek", "secure-boot-db", "secure-boot-dbx"}
 )
 _PHASE_REGISTER: Final = 11
-_PHASES: Final = ("enter-initrd", "leave-initrd", "sysinit", "ready")
+PHASES: Final = ("enter-initrd", "leave-initrd", "sysinit", "ready")
 """What systemd extends into PCR 11 while the system comes up, in no log of the firmware (systemd-pcrphase.service(8))."""
 _OS_SEPARATOR: Final = "os-separator"
 _SEPARATED: Final = frozenset({*range(8), 9, 12, 13, 14})
@@ -136,7 +136,7 @@ def _phases(replayed: Replay, log: EventLog, *, bank: str, quoted: bytes | None)
         return ()  # nothing was extended behind the log
     new = hasher(bank)
     for first in (0, 2):  # with an initial ramdisk, and without one
-        names = _PHASES[first:]
+        names = PHASES[first:]
         digests = [new(name.encode()).digest() for name in names]
         values = list(accumulate(digests, lambda value, digest: extend(bank, value, digest), initial=start))
         if quoted in values[1:]:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import jwt
 
+from attestd.appraisal.result import CATEGORIES
 from attestd.inspection.authority import reporting
 from attestd.inspection.cborread import Tag, plain_json, read_cbor
 from attestd.inspection.cose import SIGN1, judge_sign1, read_sign1
@@ -25,16 +26,6 @@ from attestd.inspection.refused import InspectionRefused, read_object
 from attestd.protocol.limits import INSPECTED_DOCUMENT
 
 TIERS: Final = {"none": 0, "affirming": 2, "warning": 32, "contraindicated": 96}
-_CATEGORIES: Final = (
-    "instance-identity",
-    "configuration",
-    "executables",
-    "file-system",
-    "hardware",
-    "runtime-opaque",
-    "storage-opaque",
-    "sourced-data",
-)
 _VERIFIER: Final = {0: "developer", 1: "build"}
 _ALGORITHMS: Final = ["EdDSA", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"]
 _SHARED: Final = frozenset({"HS256", "HS384", "HS512"})
@@ -260,8 +251,8 @@ def _named(claims: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _category(number: object) -> str:
-    known = isinstance(number, int) and 0 <= number < len(_CATEGORIES)
-    return _CATEGORIES[number] if known and isinstance(number, int) else str(number)
+    known = isinstance(number, int) and 0 <= number < len(CATEGORIES)
+    return CATEGORIES[number] if known and isinstance(number, int) else str(number)
 
 
 def _report(
@@ -319,7 +310,7 @@ def _submodule(name: str, claims: object, reasons: list[tuple[str, str]]) -> tup
         reasons.append(("ear-status", f"{name[:64]!r} has no status that is known"))
     vector = spelt.get("ear_trustworthiness_vector", {})
     if not isinstance(vector, dict) or not all(
-        category in _CATEGORIES and type(value) is int and -128 <= value <= 127 for category, value in vector.items()
+        category in CATEGORIES and type(value) is int and -128 <= value <= 127 for category, value in vector.items()
     ):
         reasons.append(("ear-vector", f"the vector of {name[:64]!r} is not a map of the eight categories"))
         vector = {}

@@ -15,7 +15,6 @@ from attestd.appraisal.writing import allow_line, quoted
 from attestd.protocol.limits import MAX_PROFILE_DOCUMENT
 from attestd.reference.files import AllowedPath, AllowList, ArtefactRefused, PlaceFiles, combine
 
-_JUDGING: Final = (Check.REQUIRED, Check.OPTIONAL)
 _VERSION: Final = re.compile(r"^([\"']?version[\"']?\s*:\s*)[\"']?\d+[\"']?", re.MULTILINE)
 _RUNTIME: Final = re.compile(r"^[\"']?runtime[\"']?\s*:")
 
@@ -121,7 +120,7 @@ def _spliced(text: str, old: Profile, listed: AllowList) -> str:
     policy = old.runtime
     lines = runtime_lines(
         listed,
-        check=policy.check if policy.check in _JUDGING else Check.REQUIRED,
+        check=policy.check if policy.check.judges else Check.REQUIRED,
         violations=policy.violations.value,
         exclude=policy.exclude,
     )
@@ -152,7 +151,7 @@ def _read_back(text: str) -> Profile:
 def _is_next(old: Profile, new: Profile, allow: dict[str, tuple[tuple[str, bytes], ...]]) -> bool:
     """Return whether a profile is the old one's next version, and differs in nothing but what its runtime part allows."""
     policy = old.runtime
-    check = policy.check if policy.check in _JUDGING else Check.REQUIRED
+    check = policy.check if policy.check.judges else Check.REQUIRED
     pairs = tuple(sorted((path, tuple(sorted(digests))) for path, digests in allow.items()))
     expected = RuntimePolicy(check, pairs, policy.exclude, Violations(policy.violations))
     same = replace(old, version=old.version + 1, runtime=expected, document=new.document)

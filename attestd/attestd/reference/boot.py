@@ -23,8 +23,6 @@ CALLING: Final = "Calling EFI Application from Boot Option"
 RETURNING: Final = "Returning from EFI Application from Boot Option"
 LEAVING: Final = ("Exit Boot Services Invocation", "Exit Boot Services Returned with Success")
 FIRMWARE: Final = "what every firmware measures"
-PHASES: Final = ("enter-initrd", "leave-initrd", "sysinit", "ready")
-"""What systemd extends into PCR 11 while the system comes up (systemd-pcrphase.service(8)); evidence knows the same."""
 _SEPARATOR: Final = bytes(4)
 _LOAD_OPTIONS: Final = (0x8F3B22ED, b"LOADED_IMAGE::LoadOptions\0")
 _LOADER_CONF: Final = (0xF5BC582A, b"loader.conf\0")

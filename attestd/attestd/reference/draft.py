@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from dataclasses import replace as changed
 from typing import Final, NamedTuple
 
-from attestd.appraisal.policy import CLAIMS, NEVER_IGNORED, Check, ClaimPolicy, Profile, Rule
+from attestd.appraisal.policy import CLAIMS, NEVER_IGNORED, Check, ClaimPolicy, Profile, Rule, ordered
 from attestd.appraisal.profile import ProfileError, parse_profile_yaml
 from attestd.appraisal.writing import quoted
+from attestd.evidence.boot import PHASES
 from attestd.protocol.limits import MAX_FINDING_TEXT, MAX_TEXT
-from attestd.reference.boot import FIRMWARE, PHASES, RETURNING, Style
+from attestd.reference.boot import FIRMWARE, RETURNING, Style
 from attestd.reference.files import ArtefactRefused
 from attestd.reference.predict import Foreseen, Prediction
 from attestd.reference.yamledit import Edited, Pairs, entry
 
-_JUDGED: Final = (Check.REQUIRED, Check.OPTIONAL)
 _STARTING: Final = ("application", "kernel-command-line", "kernel", "initrd", "uki-section")
 """Claims of which the artefacts of a boot decide whether it makes them."""
 _NOT_AT_ONCE: Final = "old and new values are not all there at once"
@@ -198,7 +198,7 @@ def _merged(
         return ClaimPolicy(claim, check, wanted.rules), Change(claim, len(wanted.rules), 0, "new in this profile")
     if old.check is Check.ABSENT and wanted.sure:
         raise ArtefactRefused("predict-absent", f"the profile says that {claim} must be absent, and it will be there")
-    if old.check not in _JUDGED:
+    if not old.check.judges:
         return None, Change(claim, 0, 0, f"{old.check.value} in this profile: left as it is")
     fresh = [rule for rule in wanted.rules if not _accepts(old, rule, bank)]
     if replace:
@@ -263,12 +263,7 @@ def _summary(old: Profile, number: int, changes: Sequence[Change], prediction: P
 
 def _canonical(policy: ClaimPolicy) -> ClaimPolicy:
     """Return a policy with its rules in the order in which a profile that is read has them."""
-
-    def order(rule: Rule) -> tuple[str, bytes, str, str, str]:
-        name, digest = rule.digest or ("", b"")
-        return name, digest, rule.text or "", rule.glob or "", rule.note
-
-    return changed(policy, accept=tuple(sorted(set(policy.accept), key=order)))
+    return changed(policy, accept=ordered(policy.accept))
 
 
 def _read(text: str) -> Profile:

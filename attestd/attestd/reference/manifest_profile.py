@@ -19,11 +19,11 @@ from attestd.appraisal.policy import (
     Rule,
     RuntimePolicy,
     Violations,
+    ordered,
 )
 from attestd.inspection.measurement import Digest
 from attestd.reference.manifest_values import LeftOut, Values
 
-_JUDGED: Final = (Check.REQUIRED, Check.OPTIONAL)
 _PARTIAL: Final = frozenset({"boot-phase", "boot-entry", "separator"})
 """Claims of which a good machine may well show less than a log has (as where profiles are learnt)."""
 
@@ -47,7 +47,7 @@ def draft(values: Values, base: Profile | None, *, replaced: bool = False) -> Dr
     for claim in CLAIMS:
         rules = tuple(values.claims.get(claim, ()))
         old = None if base is None else base.by_claim.get(claim)
-        if rules and old is not None and old.check not in _JUDGED:
+        if rules and old is not None and not old.check.judges:
             left_out.append(
                 _kept(values.claims[claim].values(), claim, f"the profile says {old.check.value}, and stays so")
             )
@@ -85,13 +85,13 @@ def _claim(
 ) -> ClaimPolicy:
     complete = len(rules) > 1 and claim not in _PARTIAL
     if old is None:
-        return ClaimPolicy(claim, Check.REQUIRED, _ordered(rules), complete)
+        return ClaimPolicy(claim, Check.REQUIRED, ordered(rules), complete)
     meanings = {_meaning(rule) for rule in rules}
     other = tuple(rule for rule in old.accept if _meaning(rule) not in meanings)
     if replaced:
         if other:
             told.append(f"{claim}: {len(other)} values that were accepted are not any longer")
-        return replace(old, accept=_ordered(rules), complete=old.complete or complete)
+        return replace(old, accept=ordered(rules), complete=old.complete or complete)
     known = {_meaning(rule) for rule in old.accept}
     fresh = tuple(rule for rule in rules if _meaning(rule) not in known)
     if not fresh:
@@ -102,21 +102,11 @@ def _claim(
         )
     if other:
         told.append(f"{claim}: {len(other)} values that were accepted before stay accepted (--replace takes them away)")
-    return replace(old, accept=_ordered((*old.accept, *fresh)), complete=old.complete and not other)
+    return replace(old, accept=ordered((*old.accept, *fresh)), complete=old.complete and not other)
 
 
-def _meaning(rule: Rule) -> tuple[Digest | None, str | None, str | None]:
-    return rule.digest, rule.text, rule.glob
-
-
-def _ordered(rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """Return rules in the order in which a profile that is read has them."""
-
-    def order(rule: Rule) -> tuple[str, bytes, str, str, str]:
-        name, digest = rule.digest or ("", b"")
-        return name, digest, rule.text or "", rule.glob or "", rule.note
-
-    return tuple(sorted(set(rules), key=order))
+def _meaning(rule: Rule) -> Rule:
+    return replace(rule, note="")
 
 
 def _runtime(values: Values, base: Profile | None, *, replaced: bool) -> RuntimePolicy:
@@ -127,5 +117,5 @@ def _runtime(values: Values, base: Profile | None, *, replaced: bool) -> Runtime
     for path, digests in values.files.items():
         allow[path] = set(digests) | (set() if replaced else allow.get(path, set()))
     listed = tuple((path, tuple(sorted(digests))) for path, digests in sorted(allow.items()))
-    check = old.check if old.check in _JUDGED else Check.REQUIRED
+    check = old.check if old.check.judges else Check.REQUIRED
     return RuntimePolicy(check, listed, old.exclude, Violations(old.violations))

@@ -142,6 +142,8 @@ def _claim_lines(policy: ClaimPolicy, values: Values, *, margin: str = "  ") -> 
 def _written(rule: Rule) -> tuple[str, str]:
     if rule.digest is not None:
         return "digest", digest_text(rule.digest)
+    if rule.revokes:
+        return "revokes", f"[{', '.join(map(quoted, rule.revokes))}]"
     return ("text", quoted(rule.text)) if rule.text is not None else ("glob", quoted(rule.glob or ""))
 
 

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from attestd.evidence.boot import PHASES
 from attestd.evidence.components import components
 from attestd.evidence.types import Component
 from attestd.reference import boot
 from attestd.reference.authority import authority
-from attestd.reference.boot import PHASES, Artefact, Log, Style
+from attestd.reference.boot import Artefact, Log, Style
 from attestd.reference.files import ArtefactRefused
 from attestd.reference.gpt import partition_table
 from attestd.reference.pe import Image, parse_image

@@ -8,11 +8,10 @@ import pytest
 
 import boot_artefacts as made
 from appraisal_cases import vm_evidence, vm_pcrs
-from attestd.evidence import boot as evidence_boot
 from attestd.evidence.components import components
 from attestd.evidence.types import Component
 from attestd.reference.authenticode import image_digest
-from attestd.reference.boot import PHASES, Artefact, Style
+from attestd.reference.boot import Artefact, Style
 from attestd.reference.files import ArtefactRefused
 from attestd.reference.keyfiles import signature_database
 from attestd.reference.pe import parse_image
@@ -97,10 +96,6 @@ def test_a_unified_kernel_is_predicted_as_a_recorded_boot_measured_one() -> None
 def test_pcr_7_without_keys_is_that_of_a_recorded_boot() -> None:
     found = predict(unified(secure_boot=False, databases=NO_KEYS), "sha256")
     assert register(found, 7) == vm_pcrs("good-1")[7]
-
-
-def test_the_phases_are_those_that_evidence_knows() -> None:
-    assert evidence_boot._PHASES == PHASES  # one list, written twice
 
 
 def test_a_unified_kernel_hands_its_command_line_and_ramdisk_to_the_kernel() -> None:
