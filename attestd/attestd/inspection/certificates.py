@@ -27,6 +27,23 @@ _MOST_BESIDE: Final = 32
 """Certificates of one file that are looked at: one is the subject, the others may lie on its path."""
 _DEVIATES: Final = frozenset({"ek-key-usage", "ek-key-size", "ek-key-algorithm"})
 """What enrolment refuses of a chip that was sold all the same; what is of another kind of certificate is no deviation."""
+_OF_A_CERTIFICATE: Final = (
+    "certificate_sha256",
+    "subject_public_key_sha256",
+    "manufacturer",
+    "manufacturer_id",
+    "model",
+    "firmware_version",
+    "specification",
+    "missing",
+    "subject",
+    "issuer",
+    "serial",
+    "not_before",
+    "not_after",
+    "key",
+)
+"""Keys of a report that are null where there is no certificate."""
 _PURPOSES: Final = {
     EK_PURPOSE: "endorsement key",
     "2.23.133.8.2": "platform attribute certificate",
@@ -80,14 +97,15 @@ class CertificateReport:
 
 def refused_certificate(code: str, message: str) -> dict[str, Any]:
     """Return the document of bytes that hold no certificate: the same keys, with nothing in them."""
-    empty = ("certificate_sha256", "subject_public_key_sha256", "manufacturer", "model", "firmware_version")
     return {
         "outcome": "refused",
         "reasons": [code],
         "messages": [message],
         "deviations": [],
-        **dict.fromkeys(empty),
+        **dict.fromkeys(_OF_A_CERTIFICATE),
         "chain": [],
+        "chain_names": [],
+        "purposes": [],
     }
 
 

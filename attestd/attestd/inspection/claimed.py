@@ -50,7 +50,7 @@ def claimed_by(files: Mapping[str, bytes]) -> Claimed:
         text = document.get("cmdline") if isinstance(document, dict) else None
         if isinstance(text, str) and 0 < len(text) <= MAX_FINDING_TEXT:
             text.encode()
-            return Claimed(text)
+            return Claimed(text.rstrip("\n"))  # /proc/cmdline ends a line
     except (ValueError, RecursionError):
         pass
     return NOTHING

@@ -77,6 +77,19 @@ _TYPES: Final = {
     "2.23.133.8.8": "rebase",
 }
 """tcg-kp-…: for platform, delta and rebase certificates, of attributes and of keys."""
+_OF_A_CERTIFICATE: Final = (
+    "certificate_sha256",
+    "version",
+    "serial",
+    "issuer",
+    "signature_algorithm",
+    "not_before",
+    "not_after",
+    "manufacturer",
+    "model",
+    "missing",
+)
+"""Keys of a report that are null where there is no certificate."""
 _MOST_BESIDE: Final = 16
 _LAYERS: Final = 4
 """Wrappings inside each other: gzip, UTF-16, base64, hexadecimal."""
@@ -135,8 +148,9 @@ def refused_platform(code: str, message: str) -> dict[str, Any]:
         "reasons": [code],
         "messages": [message],
         "deviations": [],
-        "components": [],
-        "chain": [],
+        **dict.fromkeys(_OF_A_CERTIFICATE),
+        **{name: {} for name in ("holder", "platform", "credential")},
+        **{name: [] for name in ("attributes", "components", "properties", "uris", "chain")},
     }
 
 

@@ -214,6 +214,8 @@ def _uneven_event(
 def _legacy_events(data: bytes, events: list[Event]) -> int:
     """Append TCG_PCClientPCREvent structures; return where they end (10.2.3)."""
     position, padding = 0, _padding_start(data)
+    if not padding:
+        raise Malformed("structure-truncated", f"{len(data)} bytes of padding, and no event", where=0)
     while position < padding:
         index = len(events)
         pcr, kind, digest, size = _legacy_header(data, position)

@@ -237,6 +237,11 @@ def test_a_log_of_nothing_is_refused():
     assert refused(b"") == "structure-truncated"
 
 
+@pytest.mark.parametrize("filler", [b"\0", b"\xff"])
+def test_a_log_area_that_nobody_wrote_is_no_log(filler):
+    assert refused(filler * 4096) == "structure-truncated"
+
+
 def test_e04_a_log_cut_inside_an_event_is_refused():
     data = agile_log(agile_event(4, ACTION, b"some data"))
     start = len(agile_log())
