@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from attestd.evidence.claims import MUST_HASH, Place, Seen, read_event
 from attestd.evidence.labels import IMAGES, printable
 from attestd.evidence.types import Component
-from attestd.protocol.limits import EVENT_MEMO_DATA, EVENT_MEMO_ENTRIES
+from attestd.protocol.limits import EVENT_MEMO_DATA, EVENT_MEMO_ENTRIES, EVENT_MEMO_PARTS, MAX_EVENTS
 from attestd.tpm.eventdata import IPL_PREFIXES
 from attestd.tpm.eventlog import Event
 from attestd.tpm.eventtypes import EventType
@@ -49,14 +49,19 @@ class Examined(NamedTuple):
     data: bytes | None = None
 
 
+_TOO_MUCH: Final = Examined("unknown-event", None, "an event behind more things than a log can hold", False)
+
+
 def components(events: Iterable[Event], bank: str, *, registers: frozenset[int]) -> Iterator[tuple[Component, bool]]:
     """Yield a component for every event that extended one of the registers, and whether its data was altered.
 
-    An event that holds several things (Windows' do) is a component for each.
+    An event that holds several things (Windows' do) is a component for each. Behind `MAX_EVENTS` such things nothing more of a log
+    is understood, so that none becomes half a million components.
 
     *Assumes* that the quote explains the registers by these events.
     """
     places = {_BOOT_REGISTER: _ANYWHERE, _UNIFIED_KERNEL_REGISTER: _ANYWHERE}
+    left = MAX_EVENTS
     for number, pcr, kind, digests, data in map(_FIELDS, events):
         if pcr not in registers or kind == _NO_ACTION:
             continue
@@ -66,12 +71,12 @@ def components(events: Iterable[Event], bank: str, *, registers: frozenset[int])
         else:
             continue  # not extended in this bank
         place = places.get(pcr, _ANYWHERE)
-        run = _remembered if len(data) <= EVENT_MEMO_DATA else _examine
-        found = run(pcr, kind, digest, data, bank, place)
+        found = _TOO_MUCH if left < 0 else _examined(pcr, kind, digest, data, bank, place)
         if pcr in places:
             places[pcr] = _next_place(place, found)
         yield Component(found.claim, pcr, number, digest, found.value, found.label, found.data), found.altered
         if found.more:
+            left -= len(found.more)
             for claim, value, label in found.more:
                 yield Component(claim, pcr, number, digest, value, label), False
 
@@ -93,7 +98,28 @@ def _examine(pcr: int, kind: int, digest: bytes, data: bytes, bank: str, place: 
     return Examined(claim, value, printable(label[:_SHOWN]), proof is None and _must_hash(event), more, content)
 
 
-_remembered = lru_cache(maxsize=EVENT_MEMO_ENTRIES)(_examine)
+class _HoldsMuch(Exception):
+    """An event that is not remembered: thousands of its kind would fill the memory."""
+
+    def __init__(self, found: Examined) -> None:
+        self.found = found
+
+
+@lru_cache(maxsize=EVENT_MEMO_ENTRIES)
+def _remembered(pcr: int, kind: int, digest: bytes, data: bytes, bank: str, place: Place) -> Examined:
+    found = _examine(pcr, kind, digest, data, bank, place)
+    if len(found.more) > EVENT_MEMO_PARTS:
+        raise _HoldsMuch(found)  # what is raised is not kept
+    return found
+
+
+def _examined(pcr: int, kind: int, digest: bytes, data: bytes, bank: str, place: Place) -> Examined:
+    if len(data) > EVENT_MEMO_DATA:
+        return _examine(pcr, kind, digest, data, bank, place)
+    try:
+        return _remembered(pcr, kind, digest, data, bank, place)
+    except _HoldsMuch as much:
+        return much.found
 
 
 def _is_about_something_else(event: Event) -> bool:

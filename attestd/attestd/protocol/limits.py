@@ -118,6 +118,8 @@ EVENT_MEMO_ENTRIES: Final = 8192
 """Examined events that are remembered: those of some tens of different images. What is remembered can be forgotten."""
 EVENT_MEMO_DATA: Final = 4 * KIB
 """Bytes of data of an event that is remembered; with the entries above at most 32 MiB."""
+EVENT_MEMO_PARTS: Final = 16
+"""Further things in an event that is remembered (Windows writes hundreds into one): each costs a quarter of a kilobyte."""
 
 # --- Runtime list ---------------------------------------------------------------------------------------------------
 MAX_IMA_LIST: Final = 8 * MIB

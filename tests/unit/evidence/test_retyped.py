@@ -5,7 +5,9 @@ from struct import pack
 import pytest
 
 from attestd.appraisal.policy import NEVER_IGNORED
+from attestd.evidence.components import _remembered
 from attestd.evidence.types import Component
+from attestd.protocol.limits import EVENT_MEMO_PARTS, MAX_EVENTS
 from attestd.tpm.eventtypes import EventType as T
 from event_logs import Made, event, facts_of, honest_boot
 
@@ -43,3 +45,27 @@ def test_e01_a_short_command_line_of_a_unified_kernel_does_not_pass_for_a_counte
     name = event(11, T.IPL, ".cmdline\0".encode("utf-16-le"), content=b".cmdline\0")
     component = last_in(11, name, event(11, kind, b"rw 1", content=b"rw 1"))
     assert (component.claim, component.value) == ("unknown-event", "hex 72772031")
+
+
+def crowd(number: int, parts: int) -> Made:
+    """Return an event of Windows' form with many things in it; `number` makes it unlike others."""
+    data = pack("<III", 0x00050001, 4, number) + pack("<II", 0x000500FE, 0) * parts
+    return event(12, T.EVENT_TAG, data)
+
+
+def test_e06_a_log_does_not_become_more_components_than_a_log_has_events() -> None:
+    found = facts_of([*(crowd(number, 4000) for number in range(4)), event(12, T.IPL, b"behind"), *honest_boot()])
+    assert len(found.components) < MAX_EVENTS + 4000 + 100
+    behind = [component for component in found.components if component.event >= 3]
+    assert {(component.claim, component.value) for component in behind} == {("unknown-event", None)}
+    assert found.findings != ()
+
+
+def test_e06_events_that_hold_much_are_not_remembered() -> None:
+    _remembered.cache_clear()
+    facts_of([*(crowd(number, EVENT_MEMO_PARTS + 1) for number in range(50)), *honest_boot()])
+    kept = _remembered.cache_info().currsize
+    facts_of(honest_boot())
+    assert _remembered.cache_info().currsize == kept
+    facts_of([*(crowd(number, EVENT_MEMO_PARTS) for number in range(50)), *honest_boot()])
+    assert _remembered.cache_info().currsize == kept + 50
