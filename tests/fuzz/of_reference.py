@@ -24,14 +24,13 @@ from attestd.inspection.refused import InspectionRefused
 from attestd.reference.allowlist import onto
 from attestd.reference.archive import ar_members, initramfs_members, tar_members
 from attestd.reference.authenticode import image_digest
-from attestd.reference.authority import authority, signatures, signed_digest
 from attestd.reference.debian import package_members
 from attestd.reference.disk import root_partition
 from attestd.reference.draft import next_version
 from attestd.reference.ext4 import image_members
 from attestd.reference.files import ArtefactRefused, Member, PlaceFiles, Readable, Wish, collect, combine
 from attestd.reference.gpt import partition_table
-from attestd.reference.keyfiles import signature_database
+from attestd.reference.imageauthority import authority, signatures, signed_digest
 from attestd.reference.manifest import ManifestRefused, Trust, read_manifest
 from attestd.reference.manifest_profile import draft
 from attestd.reference.manifest_values import Reading, values_of
@@ -39,6 +38,7 @@ from attestd.reference.manifest_yaml import new_text, next_text
 from attestd.reference.pe import parse_image
 from attestd.reference.places import kind_of, ramdisk
 from attestd.reference.predict import Foreseen, Prediction
+from attestd.reference.signaturedatabase import signature_database
 from attestd.reference.streams import Source, inflated
 from attestd.reference.uki import is_unified, unified_kernel
 from attestd_agent.lab.authenticode import pe_image

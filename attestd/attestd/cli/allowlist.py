@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-
 from attestd.cli.answer import answer, show_line, show_table
+from attestd.cli.drafts import Output, read_profile, require_free, write_new
 from attestd.cli.failures import CommandFailed
 from attestd.cli.options import Json
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from attestd.appraisal.policy import Profile
     from attestd.reference.debian import Layout
     from attestd.reference.files import AllowList
+    from rich.console import Console
 
 
 class Hash(StrEnum):
@@ -43,7 +42,7 @@ def files(
             show_default=False,
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The YAML file to write; it must not exist.")],
+    output: Output,
     onto: Annotated[
         Path | None,
         typer.Option(
@@ -117,8 +116,7 @@ def files(
         raise typer.BadParameter("--onto takes name and version from the profile: leave out --name and --version")
     if replace and onto is None:
         raise typer.BadParameter("--replace needs the profile of which it replaces the files: --onto")
-    if output.exists():
-        raise _exists(output)
+    require_free(output)
     label = "" if onto is not None else parse_label(name or output.stem)
     listed = collect_files(places, root=root, partition=partition, wish=wish, layout=_layout(merged_usr))
     profile = _write(output, _text(listed, onto, label, version or 1, replace_all=replace))
@@ -132,13 +130,8 @@ def _layout(merged_usr: bool | None) -> "Layout":
     return Layout.EITHER if merged_usr is None else Layout.MERGED if merged_usr else Layout.APART
 
 
-def _exists(output: Path) -> CommandFailed:
-    return CommandFailed("file-exists", f"{output} exists, and nothing is overwritten")
-
-
 def _text(listed: "AllowList", onto: Path | None, name: str, version: int, *, replace_all: bool) -> str:
     """Return the document to write. *Raises* CommandFailed, ProfileError."""
-    from attestd.cli.profile import read_profile
     from attestd.reference import allowlist
     from attestd.reference.files import ArtefactRefused
 
@@ -154,11 +147,7 @@ def _write(output: Path, text: str) -> "Profile":
     from attestd.appraisal.profile import parse_profile_yaml
 
     profile = parse_profile_yaml(text)
-    try:
-        with output.open("x", encoding="utf-8", newline="") as file:
-            file.write(text)
-    except FileExistsError:
-        raise _exists(output) from None
+    write_new(output, text)
     return profile
 
 

@@ -11,18 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
 import typer
-
 from attestd.cli.answer import answer, show_line, show_table
+from attestd.cli.drafts import read_profile, require_free, write_new
 from attestd.cli.failures import CommandFailed
 from attestd.cli.options import Json
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from attestd.reference.boot import Artefact
     from attestd.reference.draft import Draft
     from attestd.reference.predict import Prediction
     from attestd.reference.secureboot import Database
+    from rich.console import Console
 
 
 class Bank(StrEnum):
@@ -151,7 +150,7 @@ def predict(
     except ArtefactRefused as error:
         raise CommandFailed(error.code, error.message) from None
     if output is not None:
-        _write(output, draft.text)
+        write_new(output, draft.text)
     document = _document(found, draft, output)
     answer(document, lambda console: _show(console, document, onto=onto is not None), as_json=as_json)
 
@@ -163,8 +162,8 @@ def _require_usage(
         raise typer.BadParameter("--replace is about the values of a profile: --onto P.yaml")
     if disk is not None and gpt is not None:
         raise typer.BadParameter("--disk and --gpt name the same thing: give one of them")
-    if output is not None and output.exists():
-        raise CommandFailed("file-exists", f"{output} exists, and nothing is overwritten")
+    if output is not None:
+        require_free(output)
 
 
 def _optional(path: Path | None) -> "Artefact | None":
@@ -217,8 +216,8 @@ def _databases(**given: list[str] | None) -> "tuple[Database, ...]":
     """Return the variables of which files were named. *Raises* ArtefactRefused, OSError."""
     from attestd.protocol.limits import MAX_KEY_FILE
     from attestd.reference.files import ArtefactRefused
-    from attestd.reference.keyfiles import signature_database
     from attestd.reference.secureboot import Database
+    from attestd.reference.signaturedatabase import signature_database
 
     found = []
     for name, values in given.items():
@@ -249,7 +248,6 @@ def _draft(
     files: list[Path],
 ) -> "Draft":
     from attestd.cli.artefacts import collect_files
-    from attestd.cli.profile import read_profile
     from attestd.reference import allowlist
     from attestd.reference.draft import new_profile, next_version
     from attestd_pki.names import parse_label
@@ -265,14 +263,6 @@ def _draft(
         text = allowlist.onto(text, listed, replace_all=replace)
     label = parse_label(name) if name else ""
     return next_version(text, found, name=label, version=version or old.version + 1, replace=replace)
-
-
-def _write(output: Path, text: str) -> None:
-    try:
-        with output.open("x", encoding="utf-8", newline="") as file:
-            file.write(text)
-    except FileExistsError:
-        raise CommandFailed("file-exists", f"{output} exists, and nothing is overwritten") from None
 
 
 def _document(found: "Prediction", draft: "Draft", output: Path | None) -> dict[str, Any]:

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-
-from attestd.cli import allowlist, decision, failures, import_, predict, simulate
 from attestd.cli.answer import answer, show_line, show_table
+from attestd.cli.drafts import Output, read_profile, write_new
 from attestd.cli.failures import CommandFailed
 from attestd.cli.inventory import book_at
 from attestd.cli.options import Directory, Json, Key
 from attestd.cli.session import load, verifier_at
+
+from attestd.cli import allowlist, decision, failures, manifests, predict, simulate
 
 if TYPE_CHECKING:
     from attestd.appraisal.policy import Profile
@@ -24,20 +25,6 @@ commands = typer.Typer(
 Document = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A profile in YAML.", show_default=False)]
 Name = Annotated[str, typer.Argument(help="The profile's name.", show_default=False)]
 _DRAFTS = Path("profiles")
-
-
-def read_profile(path: Path) -> "tuple[Profile, str]":
-    """Return the profile in a file, and the file's text. *Raises* ProfileError, CommandFailed."""
-    from attestd.appraisal.profile import parse_profile_yaml
-    from attestd.protocol import limits
-
-    with path.open("rb") as file:
-        data = file.read(limits.MAX_PROFILE_DOCUMENT + 1)
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise CommandFailed("profile-malformed", f"{path} is not UTF-8 text") from None
-    return parse_profile_yaml(text), text
 
 
 def _require_label(name: str) -> str:
@@ -55,7 +42,7 @@ def learn(
             exists=True, file_okay=False, help="Directories that `attestd-agent quote -o` wrote.", show_default=False
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The YAML file to write; it must not exist.")],
+    output: Output,
     name: Annotated[str, typer.Option(help="The profile's name; default: the file's.", show_default=False)] = "",
     version: Annotated[int, typer.Option(min=1, help="The profile's version.")] = 1,
     as_json: Json = False,
@@ -64,7 +51,7 @@ def learn(
     from attestd.appraisal.learn import CannotLearn
     from attestd.appraisal.learn import learn as write
     from attestd.appraisal.profile import parse_profile_yaml
-    from attestd.services.reference import reference_evidence
+    from attestd.services.reference_machine import reference_evidence
 
     label = _require_label(name or output.stem)
     try:
@@ -72,18 +59,14 @@ def learn(
     except CannotLearn as error:
         raise CommandFailed("evidence-unsound", str(error)) from None
     profile = parse_profile_yaml(text)
-    try:
-        with output.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise CommandFailed("file-exists", f"{output} exists, and nothing is overwritten") from None
+    write_new(output, text)
     document = {**_document(profile), "file": str(output), "machines": len(evidence)}
     answer(document, lambda console: _show_learnt(console, document), as_json=as_json)
 
 
 def _files(place: Path) -> dict[str, bytes]:
     """Return the files of an evidence directory. *Raises* CommandFailed (evidence-too-large)."""
-    from attestd.services.reference import FILES
+    from attestd.services.reference_machine import FILES
 
     found: dict[str, bytes] = {}
     for name, most in FILES.items():
@@ -359,4 +342,4 @@ commands.command("simulate")(simulate.simulate)
 commands.command("shadow")(simulate.shadow)
 commands.command("files")(allowlist.files)
 commands.command("predict")(predict.predict)
-commands.command("import")(import_.import_)
+commands.command("import")(manifests.import_)

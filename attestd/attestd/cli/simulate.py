@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-
-from attestd.cli import failures
 from attestd.cli.answer import answer, show_line
 from attestd.cli.failures import CommandFailed
 from attestd.cli.options import Directory, Json
 from attestd.cli.session import verifier_at
+
+from attestd.cli import failures
 
 if TYPE_CHECKING:
     from attestd.appraisal.policy import Profile, Tier
@@ -55,7 +55,7 @@ def simulate(
 
     Exit code 1 where a device would be refused or warned about that is not now.
     """
-    from attestd.cli.profile import read_profile
+    from attestd.cli.drafts import read_profile
     from attestd.services import simulate as service
 
     draft = None if file is None else read_profile(file)[0]

@@ -12,10 +12,10 @@ from attestd.evidence.boot import PHASES
 from attestd.evidence.components import components
 from attestd.evidence.types import Component
 from attestd.reference import boot
-from attestd.reference.authority import authority
 from attestd.reference.boot import Artefact, Log, Style
 from attestd.reference.files import ArtefactRefused
 from attestd.reference.gpt import partition_table
+from attestd.reference.imageauthority import authority
 from attestd.reference.pe import Image, parse_image
 from attestd.reference.secureboot import Database, variables
 from attestd.reference.style import is_shim, is_systemd_boot, style_of

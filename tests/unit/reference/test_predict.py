@@ -13,10 +13,10 @@ from attestd.evidence.types import Component
 from attestd.reference.authenticode import image_digest
 from attestd.reference.boot import Artefact, Style
 from attestd.reference.files import ArtefactRefused
-from attestd.reference.keyfiles import signature_database
 from attestd.reference.pe import parse_image
 from attestd.reference.predict import Boot, Prediction, predict
 from attestd.reference.secureboot import Database
+from attestd.reference.signaturedatabase import signature_database
 from attestd.tpm.eventlog import parse_event_log
 from attestd_agent.lab.firmware import BootImage, simulate_boot
 from testdata import needs_testdata

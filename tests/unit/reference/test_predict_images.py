@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 import boot_artefacts as made
 from attestd.reference.authenticode import image_digest
-from attestd.reference.authority import authority, signatures, signed_digest
 from attestd.reference.files import ArtefactRefused
-from attestd.reference.keyfiles import signature_database
+from attestd.reference.imageauthority import authority, signatures, signed_digest
 from attestd.reference.pe import parse_image
+from attestd.reference.signaturedatabase import signature_database
 from attestd.reference.uki import unified_kernel
 from attestd_agent.lab import authenticode as laboratory
 from boot_artefacts import Part

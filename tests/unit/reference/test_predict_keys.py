@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import boot_artefacts as made
 from attestd.reference.files import ArtefactRefused
 from attestd.reference.gpt import partition_table
-from attestd.reference.keyfiles import signature_database
+from attestd.reference.signaturedatabase import signature_database
 from attestd.tpm.eventdata import parse_gpt
 from attestd.tpm.signaturelist import parse_signature_lists
 from testdata import TESTDATA, needs_testdata

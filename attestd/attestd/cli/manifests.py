@@ -4,19 +4,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-
 from attestd.cli.answer import answer, show_line
+from attestd.cli.drafts import Output, read_profile, require_free, write_new
 from attestd.cli.failures import CommandFailed
 from attestd.cli.options import Json
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from attestd.appraisal.policy import Profile
     from attestd.inspection.authority import Authorities
-    from attestd.reference.manifest import Manifest
+    from attestd.reference.manifest import Manifest, Source
     from attestd.reference.manifest_profile import Draft
     from attestd.reference.manifest_values import Values
+    from rich.console import Console
 
 _SHOWN = 20
 _Manifests = Annotated[
@@ -57,7 +56,7 @@ _Keys = Annotated[
 
 def import_(
     manifests: _Manifests,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The YAML file to write; it must not exist.")],
+    output: Output,
     support_log: _Logs = None,
     anchors: _Anchors = None,
     key: _Keys = None,
@@ -74,8 +73,8 @@ def import_(
     ] = False,
     name: Annotated[str, typer.Option(help="The profile's name; default: that of --onto, or the file's.")] = "",
     version: Annotated[
-        int, typer.Option(min=0, help="Default: 1, or the next one with --onto.", show_default=False)
-    ] = 0,
+        int | None, typer.Option(min=1, help="Default: 1, or the next one with --onto.", show_default=False)
+    ] = None,
     environment: Annotated[
         str, typer.Option(help="Which environment of a CoRIM is meant, where it has values for several.")
     ] = "",
@@ -87,13 +86,17 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Write a profile out of what makers signed: support logs become claims, registers and files what may be measured."""
+    from attestd.appraisal.profile import parse_profile_yaml
     from attestd.cli.inspect_files import instant
     from attestd.inspection.refused import InspectionRefused
     from attestd.reference.manifest import ManifestRefused
     from attestd.reference.manifest_values import Reading
 
+    if replace and onto is None:
+        raise typer.BadParameter("--replace is about the values of a profile: --onto P.yaml")
+    require_free(output)
     moment = instant(at)
-    base = None if onto is None else _profile(onto)
+    base = None if onto is None else read_profile(onto)
     try:
         found = _read(manifests, _authorities(anchors, key), unsigned=unsigned, at=moment)
         reading = Reading(numbers_are_registers, environment, bank)
@@ -102,7 +105,7 @@ def import_(
             support_log or [],
             reading,
             base,
-            name=name or _default(base, output),
+            name=name or (output.stem if base is None else base[0].name),
             version=version,
             replace=replace,
         )
@@ -111,25 +114,10 @@ def import_(
         raise CommandFailed(error.code, message) from None
     except InspectionRefused as error:
         raise CommandFailed(error.code, error.message) from None
-    document = _write(output, text, found, values, made)
+    profile = parse_profile_yaml(text)
+    write_new(output, text)
+    document = _document(output, profile, found, values, made)
     answer(document, lambda console: _show(console, document), as_json=as_json)
-
-
-def _default(base: "tuple[Profile, str] | None", output: Path) -> str:
-    return base[0].name if base is not None else output.stem
-
-
-def _profile(path: Path) -> "tuple[Profile, str]":
-    from attestd.appraisal.profile import parse_profile_yaml
-    from attestd.protocol import limits
-
-    with path.open("rb") as file:
-        data = file.read(limits.MAX_PROFILE_DOCUMENT + 1)
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise CommandFailed("profile-malformed", f"{path} is not UTF-8 text") from None
-    return parse_profile_yaml(text), text
 
 
 def _authorities(anchors: list[Path] | None, keys: list[Path] | None) -> "Authorities":
@@ -168,7 +156,7 @@ def _written(
     base: "tuple[Profile, str] | None",
     *,
     name: str,
-    version: int,
+    version: int | None,
     replace: bool,
 ) -> "tuple[str, Values, Draft]":
     """Return the profile's text, the values in it, and what became of them."""
@@ -193,43 +181,35 @@ def _written(
     return next_text(text, profile, made, values, manifests, name=label, version=number), values, made
 
 
-def _write(output: Path, text: str, manifests: "list[Manifest]", values: "Values", made: "Draft") -> dict[str, Any]:
-    import hashlib
-
-    from attestd.appraisal.profile import parse_profile_yaml
-
-    profile = parse_profile_yaml(text)
-    try:
-        with output.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise CommandFailed("file-exists", f"{output} exists, and nothing is overwritten") from None
-    sources = [manifest.source for manifest in manifests]
+def _document(
+    output: Path, profile: "Profile", manifests: "list[Manifest]", values: "Values", made: "Draft"
+) -> dict[str, Any]:
     return {
         "profile": profile.name,
         "version": profile.version,
-        "sha256": hashlib.sha256(profile.document).hexdigest(),
+        "sha256": profile.digest.hex(),
         "file": str(output),
         "judges": profile.requires_something,
-        "vouched": all(one.signer is not None for one in sources),
-        "manifests": [
-            {
-                "file": one.file,
-                "format": one.kind,
-                "id": one.identity,
-                "version": one.version,
-                "maker": one.maker,
-                "signer": one.signer,
-                "deviations": list(one.deviations),
-            }
-            for one in sources
-        ],
+        "vouched": all(one.source.signer is not None for one in manifests),
+        "manifests": [_source(one.source) for one in manifests],
         "support_logs": [{"file": log, "hash": digest, "manifest": file} for log, digest, file in values.logs],
         "claims": {claim: len(rules) for claim, rules in values.claims.items()},
         "pcrs": {str(index): len(digests) for index, digests in values.registers.items()},
         "paths": len(values.files),
         "notes": list(made.told),
         "left_out": [{"manifest": one.file, "what": one.what, "why": one.why} for one in made.left_out],
+    }
+
+
+def _source(one: "Source") -> dict[str, Any]:
+    return {
+        "file": one.file,
+        "format": one.kind,
+        "id": one.identity,
+        "version": one.version,
+        "maker": one.maker,
+        "signer": one.signer,
+        "deviations": list(one.deviations),
     }
 
 
