@@ -103,6 +103,7 @@ def parse_label(text: str) -> str:
     """
     if not _HUMAN_LABEL.fullmatch(text):
         raise PkiError(
-            "label-malformed", "a label is 1 to 63 of a-z, 0-9, '.', '_', '-', a letter or digit at both ends"
+            "label-malformed",
+            f"{text[:63]!r} is no name: 1 to 63 of a-z, 0-9, '.', '_', '-', a letter or digit at both ends",
         )
     return text

@@ -53,6 +53,27 @@ def test_a_directory_becomes_an_allow_list(root, tmp_path):
     assert (spoken.document["profile"], spoken.document["version"], spoken.document["findings"]) == ("gate", 1, [])
 
 
+def test_a_name_that_no_profile_can_have_is_shown_in_the_refusal_which_has_its_code_once(root, tmp_path):
+    spoken = attestd("profile", "files", root, "-o", tmp_path / "Gate 1.yaml")
+
+    assert (spoken.exit_code, spoken.error) == (1, "label-malformed")
+    assert "'Gate 1' is no name" in spoken.stderr
+    assert spoken.stderr.count("label-malformed") == 1
+
+
+def test_what_comes_next_is_said_where_a_list_was_written(root, tmp_path):
+    alone = attestd("profile", "files", root, "-o", tmp_path / "gate.yaml")
+    base = tmp_path / "edge.yaml"
+    accepted = f'digest: "sha256:{"11" * 32}"'
+    base.write_text(
+        f"profile: edge\nversion: 3\nclaims:\n  loader:\n    check: required\n    accept:\n      - {accepted}\n"
+    )
+    onto = attestd("profile", "files", root, "--onto", base, "-o", tmp_path / "edge-4.yaml")
+
+    assert "put it onto a profile (--onto)" in alone.stdout
+    assert f"Then: attestd profile add {tmp_path / 'edge-4.yaml'} -d DIRECTORY" in onto.stdout
+
+
 def test_all_takes_what_is_only_read_too(root, tmp_path):
     attestd("profile", "files", root, "-o", tmp_path / "x.yaml", "--all")
 

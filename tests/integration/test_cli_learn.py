@@ -83,7 +83,7 @@ def test_incomplete_evidence_says_what_is_missing(empty_fleet: Fleet, name: str)
     (directory / name).unlink()
     spoken = attestd("profile", "learn", directory, "-o", empty_fleet.place / "edge.yaml")
     assert (spoken.exit_code, spoken.error) == (1, "evidence-incomplete")
-    assert name in spoken.stderr
+    assert f"{directory}: {name} missing" in spoken.stderr
 
 
 def test_file_beyond_its_bound_is_refused(empty_fleet: Fleet) -> None:

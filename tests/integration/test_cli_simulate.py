@@ -66,6 +66,7 @@ def test_people_read_the_same_in_words(fleet: Fleet) -> None:
     fleet.trusted("edge-1")
     spoken = fleet.attestd("profile", "simulate", draft(fleet, updated(fleet)), "--alone")
     assert spoken.exit_code == 1
+    assert spoken.stdout.startswith("1 device of edge: edge v1 now, ")
     assert "1  would be refused (trusted now); e.g. edge-1" in spoken.stdout
     assert "claim-mismatch" in spoken.stdout
 
@@ -140,6 +141,7 @@ def test_one_device_can_be_asked_about(fleet: Fleet) -> None:
 def test_a_version_that_is_not_active_cannot_be_tried_as_retired(fleet: Fleet) -> None:
     spoken = fleet.attestd("profile", "simulate", "--all-of", "edge", "--retire", "7")
     assert (spoken.exit_code, spoken.error) == (1, "policy-unknown")
+    assert "version 7 of edge is not active" in spoken.stderr
 
 
 def test_nothing_to_try_is_wrong_usage(fleet: Fleet) -> None:

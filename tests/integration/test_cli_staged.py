@@ -121,6 +121,20 @@ def test_a_staged_version_is_activated_by_whoever_does_not_have_the_draft(fleet:
     assert [(version, status) for version, status, _ in listed(fleet)] == [(1, "active"), (2, "active")]
 
 
+def test_a_draft_is_kept_once_and_the_next_steps_are_said(fleet: Fleet) -> None:
+    file = fleet.place / "next.yaml"
+    file.write_text(golden_profile(updated(fleet), version=2))
+    first, again = (fleet.attestd("profile", "add", file) for _ in range(2))
+    assert (first.exit_code, again.exit_code) == (0, 0)
+    assert "Kept edge v2 as a draft" in first.stdout
+    assert "edge v2 is kept already" in again.stdout
+    for step in ("simulate", "stage", "activate"):
+        assert f"attestd profile {step} " in first.stdout
+    file.write_text(golden_profile(fleet.chip(), version=2))
+    other = fleet.attestd("profile", "add", file)
+    assert (other.exit_code, other.error) == (1, "file-exists")
+
+
 def test_another_draft_under_the_number_of_a_staged_version_is_not_activated(fleet: Fleet) -> None:
     staged(fleet, updated(fleet))
     (fleet.place / "profiles" / "edge-2.yaml").write_text(golden_profile(fleet.chip(), version=2))

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from attestd.changes import bounds, canonical
-from attestd.changes.errors import ChangeCode, ChangeRefused
+from attestd.changes.errors import ChangeRefused
 from attestd.changes.statement import Change, Kind
 from attestd.protocol import limits
 from attestd_pki import names
@@ -153,18 +153,23 @@ def _require(state: ProfileState, version: int, kind: Kind) -> None:
     """Refuse a move that the table does not have, and one that leads below what was ever active."""
     standing = state.standing(version)
     if (standing, kind) not in MOVES:
-        code, said = _REFUSALS[kind] if standing is not Standing.STAGED else _TAKEN
-        raise ChangeRefused(code, f"version {version} of this profile is {standing.value}: {said}")
+        raise _refusal(standing, version, kind)
     if kind != "profile-retire" and version <= state.highest:
         raise ChangeRefused("policy-rollback", f"version {version} is not above {state.highest}")
 
 
-_REFUSALS: Final[Mapping[Kind, tuple[ChangeCode, str]]] = {
-    "profile-stage": ("policy-rollback", "give the document the next number"),
-    "profile-activate": ("policy-rollback", "it never comes back; give the document the next number"),
-    "profile-retire": ("policy-unknown", "what is active can be retired, what is staged withdrawn"),
-}
-_TAKEN: Final[tuple[ChangeCode, str]] = ("policy-staged", "its number is taken")
+def _refusal(standing: Standing, version: int, kind: Kind) -> ChangeRefused:
+    """Return why a version of this standing cannot make this move, and what can be done."""
+    this, next_one = f"version {version} of this profile", "give the document the next number"
+    if kind == "profile-retire":
+        if standing is Standing.DRAFT:
+            return ChangeRefused("policy-unknown", f"{this} is neither active nor staged: attestd profile list")
+        return ChangeRefused("policy-unknown", f"{this} is {standing.value} already")
+    if standing is Standing.STAGED:
+        return ChangeRefused("policy-staged", f"{this} is staged already: activate it, or {next_one}")
+    if standing is Standing.ACTIVE:
+        return ChangeRefused("policy-rollback", f"{this} is active already: for another document, {next_one}")
+    return ChangeRefused("policy-rollback", f"{this} is {standing.value} and never comes back: {next_one}")
 
 
 def _named(change: Change) -> ProfileVersion:

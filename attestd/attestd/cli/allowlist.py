@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
 from attestd.cli.answer import answer, show_line, show_table
 from attestd.cli.drafts import Output, read_profile, require_free, write_new
 from attestd.cli.failures import CommandFailed
 from attestd.cli.options import Json
+from attestd.cli.text import counted, next_step
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from attestd.appraisal.policy import Profile
     from attestd.reference.debian import Layout
     from attestd.reference.files import AllowList
-    from rich.console import Console
 
 
 class Hash(StrEnum):
@@ -158,6 +161,7 @@ def _document(output: Path, profile: "Profile", listed: "AllowList") -> dict[str
         "version": profile.version,
         "sha256": profile.digest.hex(),
         "paths": len(profile.runtime.allow),
+        "judges": profile.requires_something,
         "places": [
             {"place": one.name, "kind": one.kind, "files": one.files, "listed": len(one.digests), "bytes": one.size}
             for one in listed.places
@@ -176,7 +180,15 @@ def _show(console: "Console", document: dict[str, Any]) -> None:
         show_line(console, f"{one['place']}: {one['path']}: {one['message']} [{one['code']}]", style="yellow")
     show_line(
         console,
-        f"Wrote {document['file']}: {document['profile']} v{document['version']} allows {document['paths']} paths.",
+        f"Wrote {document['file']}: {document['profile']} v{document['version']} allows {counted(document['paths'], 'path')}.",
         style="green",
     )
     show_line(console, "Read it: whatever is wrong in these places is accepted by it.")
+    if not document["judges"]:
+        show_line(
+            console,
+            "It says nothing of the boot, so nothing passes it: put it onto a profile (--onto).",
+            style="yellow",
+        )
+    else:
+        show_line(console, f"Then: {next_step(document['file'])}")

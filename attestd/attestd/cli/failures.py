@@ -87,7 +87,9 @@ def _of_rooms(error: Exception) -> Failure | None:
         )
     if isinstance(error, StaleState):
         return Failure(error.code, f"{error}: look at it again, then repeat", REFUSED)
-    if isinstance(error, StoreError | PkiError | ChangeRefused):
+    if isinstance(error, PkiError):
+        return Failure(error.code, error.message, REFUSED)
+    if isinstance(error, StoreError | ChangeRefused):
         return Failure(error.code, str(error), REFUSED)
     return None
 

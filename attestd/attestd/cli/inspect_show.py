@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from attestd.cli.answer import show_fields, show_line, show_table
-from attestd.cli.text import plain
+from attestd.cli.text import counted, plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -266,9 +266,15 @@ def _listed(numbers: Iterable[int]) -> str | None:
 
 def show_difference(console: "Console", report: "DifferenceReport") -> None:
     """Show what changed between two boots, one line each."""
-    registers = f"PCR {_listed(report.pcrs)} differ" if report.pcrs else "no register differs"
+    registers = (
+        f"PCR {_listed(report.pcrs)} {'differs' if len(report.pcrs) == 1 else 'differ'}"
+        if report.pcrs
+        else "no register differs"
+    )
     verdict(
-        console, "same" if report.same else "different", f"{len(report.changes)} changes, {registers} ({report.bank})"
+        console,
+        "same" if report.same else "different",
+        f"{counted(len(report.changes), 'change')}, {registers} ({report.bank})",
     )
     marks = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow")}
     for one in report.changes:

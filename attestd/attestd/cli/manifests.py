@@ -4,18 +4,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
 from attestd.cli.answer import answer, show_line
 from attestd.cli.drafts import Output, read_profile, require_free, write_new
 from attestd.cli.failures import CommandFailed
 from attestd.cli.options import Json
+from attestd.cli.text import counted, next_step
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from attestd.appraisal.policy import Profile
     from attestd.inspection.authority import Authorities
     from attestd.reference.manifest import Manifest, Source
     from attestd.reference.manifest_profile import Draft
     from attestd.reference.manifest_values import Values
-    from rich.console import Console
 
 _SHOWN = 20
 _Manifests = Annotated[
@@ -214,7 +217,8 @@ def _source(one: "Source") -> dict[str, Any]:
 
 
 def _show(console: "Console", document: dict[str, Any]) -> None:
-    counts = f"{len(document['claims'])} claims, {len(document['pcrs'])} registers, {document['paths']} paths"
+    numbers = (("claim", len(document["claims"])), ("register", len(document["pcrs"])), ("path", document["paths"]))
+    counts = ", ".join(counted(number, what) for what, number in numbers)
     written = f"Wrote {document['file']}: {document['profile']} v{document['version']}, {counts}."
     show_line(console, written, style="green")
     for one in document["manifests"]:
@@ -235,4 +239,5 @@ def _show(console: "Console", document: dict[str, Any]) -> None:
             "It requires nothing of the boot, so nothing passes it: put it onto a profile (--onto).",
             style="red",
         )
-    show_line(console, "Read it, then: attestd profile check, and attestd profile add.")
+        return
+    show_line(console, f"Read it, then: {next_step(document['file'])}")

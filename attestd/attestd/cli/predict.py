@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
 import typer
+
 from attestd.cli.answer import answer, show_line, show_table
 from attestd.cli.drafts import read_profile, require_free, write_new
 from attestd.cli.failures import CommandFailed
 from attestd.cli.options import Json
+from attestd.cli.text import next_step
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from attestd.reference.boot import Artefact
     from attestd.reference.draft import Draft
     from attestd.reference.predict import Prediction
     from attestd.reference.secureboot import Database
-    from rich.console import Console
 
 
 class Bank(StrEnum):
@@ -318,3 +321,4 @@ def _show(console: "Console", document: dict[str, Any], *, onto: bool) -> None:
         return
     show_line(console, f"Wrote {document['file']}: {document['profile']} v{document['version']}.", style="green")
     show_line(console, "Read it: whatever is wrong in these artefacts is accepted by it.")
+    show_line(console, f"Then: {next_step(document['file'])}")

@@ -5,17 +5,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from attestd.cli import allowlist, decision, failures, manifests, predict, simulate
 from attestd.cli.answer import answer, show_line, show_table
 from attestd.cli.drafts import Output, read_profile, write_new
 from attestd.cli.failures import CommandFailed
 from attestd.cli.inventory import book_at
 from attestd.cli.options import Directory, Json, Key
 from attestd.cli.session import load, verifier_at
-
-from attestd.cli import allowlist, decision, failures, manifests, predict, simulate
+from attestd.cli.text import counted
 
 if TYPE_CHECKING:
     from attestd.appraisal.policy import Profile
+    from attestd.evidence.types import AuthenticatedEvidence
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -51,17 +53,27 @@ def learn(
     from attestd.appraisal.learn import CannotLearn
     from attestd.appraisal.learn import learn as write
     from attestd.appraisal.profile import parse_profile_yaml
-    from attestd.services.reference_machine import reference_evidence
 
     label = _require_label(name or output.stem)
     try:
-        text = write([reference_evidence(_files(place)) for place in evidence], name=label, version=version)
+        text = write([_reference(place) for place in evidence], name=label, version=version)
     except CannotLearn as error:
         raise CommandFailed("evidence-unsound", str(error)) from None
     profile = parse_profile_yaml(text)
     write_new(output, text)
     document = {**_document(profile), "file": str(output), "machines": len(evidence)}
     answer(document, lambda console: _show_learnt(console, document), as_json=as_json)
+
+
+def _reference(place: Path) -> "AuthenticatedEvidence":
+    """Return the evidence in a directory. *Raises* Refused, CommandFailed, which names the directory."""
+    from attestd.services.declined import Declined
+    from attestd.services.reference_machine import reference_evidence
+
+    try:
+        return reference_evidence(_files(place))
+    except Declined as error:
+        raise CommandFailed(error.code, f"{place}: {error}") from None
 
 
 def _files(place: Path) -> dict[str, bytes]:
@@ -82,7 +94,7 @@ def _files(place: Path) -> dict[str, bytes]:
 def _show_learnt(console: Any, document: dict[str, Any]) -> None:
     show_line(
         console,
-        f"Wrote {document['file']}: {document['claims']} claims of {document['machines']} machine(s).",
+        f"Wrote {document['file']}: {document['claims']} claims of {counted(document['machines'], 'machine')}.",
         style="green",
     )
     # Learning needs no verifier, so nothing says here which one it will be.
@@ -159,13 +171,19 @@ def add(
         return
     try:
         files.create(place, text.encode(), mode=files.PUBLIC)
+        said = f"Kept {profile.name} v{profile.version} as a draft."
     except files.FileExists:
-        raise _taken(place) from None
+        if place.read_text(encoding="utf-8") != text:
+            raise _taken(place) from None
+        said = f"{profile.name} v{profile.version} is kept already: attestd profile list says what it is."
     document = {**_document(profile), "file": str(place)}
 
     def show(console: Any) -> None:
-        show_line(console, f"Kept {profile.name} v{profile.version} as a draft.", style="green")
-        show_line(console, f"  attestd profile activate {profile.name} {profile.version}{_at(directory)}")
+        show_line(console, said, style="green")
+        shown = f"{profile.name} {profile.version}{_at(directory)}"
+        show_line(console, f"  attestd profile simulate {shlex.quote(str(file))}{_at(directory)}  who would be refused")
+        show_line(console, f"  attestd profile stage {shown}  sign it to be watched")
+        show_line(console, f"  attestd profile activate {shown}  sign it to count")
 
     answer(document, show, as_json=as_json)
 

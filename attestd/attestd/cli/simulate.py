@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from attestd.cli import failures
 from attestd.cli.answer import answer, show_line
 from attestd.cli.failures import CommandFailed
 from attestd.cli.options import Directory, Json
 from attestd.cli.session import verifier_at
-
-from attestd.cli import failures
+from attestd.cli.text import counted
 
 if TYPE_CHECKING:
     from attestd.appraisal.policy import Profile, Tier
@@ -192,7 +193,9 @@ def _named(variant: "Variant") -> str:
 
 
 def _headline(trial: "Trial", devices: int) -> str:
-    return f"{devices} devices of {trial.name}: {_versions(trial.before)} now, {_versions(trial.after)} then."
+    return (
+        f"{counted(devices, 'device')} of {trial.name}: {_versions(trial.before)} now, {_versions(trial.after)} then."
+    )
 
 
 def _versions(profiles: "tuple[Profile, ...]") -> str:

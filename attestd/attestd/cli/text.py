@@ -4,6 +4,7 @@ Proves, of what `plain` returns, that it moves no cursor, changes no colour, sta
 (E11). Assumes nothing about its input.
 """
 
+import shlex
 import unicodedata
 from datetime import UTC, datetime
 from typing import Final
@@ -24,6 +25,16 @@ def _visible(character: str) -> str:
     if unicodedata.category(character) not in _CATEGORIES:
         return character
     return character.encode("unicode_escape").decode("ascii")
+
+
+def counted(number: int, what: str, *, several: str = "") -> str:
+    """Return a number and what it counts, in the singular where it is one."""
+    return f"{number} {what if number == 1 else several or what + 's'}"
+
+
+def next_step(file: str) -> str:
+    """Return what comes after a profile was written and read: authoring needs no verifier, so nothing says which one it will be."""
+    return f"attestd profile add {shlex.quote(file)} -d DIRECTORY (the verifier's)"
 
 
 def moment(milliseconds: int | None) -> str:

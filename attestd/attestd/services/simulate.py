@@ -82,7 +82,8 @@ def trial_of(
     staying = before if draft is None or draft.name == name else verifier.policy.profiles(book, draft.name)
     unknown = sorted(set(retire) - {one.version for one in staying})
     if unknown:
-        raise Declined("policy-unknown", f"version {unknown[0]} is not active: attestd profile list")
+        whose = name if draft is None else draft.name
+        raise Declined("policy-unknown", f"version {unknown[0]} of {whose} is not active: attestd profile list")
     after = () if alone else tuple(one for one in staying if one.version not in retire)
     return Trial(name, before, after if draft is None else (draft, *(one for one in after if one != draft)))
 

@@ -101,6 +101,23 @@ def test_what_is_neither_active_nor_staged_cannot_be_retired(version: int) -> No
     assert refusal(book, retire_on(book, "edge", version)) == "policy-unknown"
 
 
+@pytest.mark.parametrize(
+    ("step", "version", "said"),
+    [
+        ("activate", 2, "is active already: for another document, give"),
+        ("activate", 1, "is retired and never comes back: give"),
+        ("stage", 2, "is active already"),
+        ("stage", 3, "is staged already: activate it"),
+        ("retire", 1, "is retired already"),
+        ("retire", 9, "is neither active nor staged: attestd profile list"),
+    ],
+)
+def test_a_refused_move_says_how_the_version_stands_and_what_can_be_done(step: str, version: int, said: str) -> None:
+    book = after(("activate", 1), ("activate", 2), ("retire", 1), ("stage", 3))
+    with pytest.raises(ChangeRefused, match=said):
+        fold(book, change(book, step, version))
+
+
 def test_the_number_of_staged_versions_is_bounded() -> None:
     book = after(*(("stage", version) for version in range(1, bounds.MAX_STAGED + 1)))
     assert refusal(book, stage_on(book, "edge", 99)) == "profile-malformed"
