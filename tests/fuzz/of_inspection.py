@@ -30,6 +30,7 @@ from attestd.inspection.ear import inspect_ear
 from attestd.inspection.eventlog import inspect_event_log, read_any_log, unarmoured
 from attestd.inspection.evidence import NEEDED, OPTIONAL, inspect_evidence, prove_files
 from attestd.inspection.keyfile import read_keys
+from attestd.inspection.kinds import hint_for, kind_of
 from attestd.inspection.logyaml import looks_like_rendering, read_rendering
 from attestd.inspection.platform import inspect_platform
 from attestd.inspection.refused import InspectionRefused, read_object
@@ -411,6 +412,17 @@ def _notation(data: bytes) -> None:
     json.dumps(plain_json(read_diagnostic(data.decode("utf-8", "surrogateescape"))))
 
 
+def _kind(data: bytes) -> None:
+    """Whatever it is, somebody is told what it looks like, or nothing."""
+    kind_of(data)
+    hint_for(data, "ek")
+
+
+def _kinds() -> Iterator[bytes]:
+    yield from (*manifests(), *_ears(), *_tuples(), *_registers(), *lists(), *platforms())
+    yield from (next(iter(logs())), next(iter(wrapped())))
+
+
 def _key_file(data: bytes) -> None:
     each(lambda: certificates_in(data), lambda: peeled(data), own=(InspectionRefused, PkiError))
     read_keys(data)
@@ -467,6 +479,7 @@ TARGETS: Final = {
         "records",
         (b"\x1e", b'"nv_index": 1, '),
     ),
+    "kinds": Target(_kind, (), _kinds, (kind_of, hint_for), (), "records"),
     "rendering": Target(
         _rendering,
         (Malformed,),
