@@ -14,14 +14,13 @@ Does not read the certificate, and says nothing about who signed it. Accepts, in
     TPM2B                    length16 | any of these
 """
 
-import base64
-import binascii
 import json
 import re
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from attestd_pki import bounds, der
+from attestd_pki.base64text import decode_base64
 from attestd_pki.errors import PkiError
 
 _PEM = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----([A-Za-z0-9+/=\s]*)(?:-----END |\Z)")
@@ -115,10 +114,9 @@ def _json(text: bytes) -> bytes:
 
 
 def _base64(text: bytes) -> bytes:
-    compact = b"".join(text.split()).rstrip(b"=").replace(b"-", b"+").replace(b"_", b"/")
     try:
-        return base64.b64decode(compact + b"=" * (-len(compact) % 4), validate=True)
-    except (binascii.Error, ValueError) as error:
+        return decode_base64(text)
+    except ValueError as error:
         raise PkiError("unwrap-not-a-certificate", "not base64 that can be read") from error
 
 

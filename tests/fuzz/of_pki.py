@@ -8,6 +8,7 @@ from typing import Any, Final
 import cert_forge
 import pki_world
 from attestd_pki import der, extensions, names
+from attestd_pki.base64text import decode_base64
 from attestd_pki.certificate import Certificate, parse_certificate, read_name
 from attestd_pki.chain import Budget, Exceptions, Expiry, TrustStore, build_and_verify_chain
 from attestd_pki.crl import build_crl, verify_crl
@@ -186,7 +187,20 @@ _WORDS: Final = (
 _NAMES: Final = (names.parse_device_id, names.parse_trust_domain, names.parse_dns_suffix, names.parse_label)
 _DER: Final = (der.measure, der.elements, der.only, der.integer, der.object_identifier, der.bits, read_name)
 
+
+def _base64(data: bytes) -> None:
+    """Read data as base64 of any writing; what is read, written and read again is the same."""
+    found = decode_base64(data)
+    assert decode_base64(base64.encodebytes(found)) == decode_base64(base64.urlsafe_b64encode(found)) == found
+
+
 TARGETS: Final = {
+    "base64text": Target(
+        _base64,
+        (ValueError,),
+        lambda: [base64.urlsafe_b64encode(_ROOT.der).rstrip(b"="), base64.encodebytes(_ROOT.der)],
+        (decode_base64,),
+    ),
     "certificate": Target(_certificate, (PkiError,), certificates, (parse_certificate,), _FILES, "der", _WORDS),
     "chain": Target(_chain, (PkiError,), _chains, (build_and_verify_chain,), (), "der"),
     "der": Target(_der, (PkiError,), certificates, _DER, _FILES, "der"),

@@ -6,8 +6,6 @@ the record's digest, else the first that can be read.
 TCG Canonical Event Log Format 1.0, 5.2 and 5.3; RFC 7464; systemd's tpm2-util.c as observed.
 """
 
-import base64
-import binascii
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +20,7 @@ from attestd.protocol.limits import MAX_EVENT_DATA
 from attestd.tpm.algorithms import DIGEST_SIZES, hasher
 from attestd.tpm.errors import Malformed
 from attestd.tpm.eventtypes import EventType
+from attestd_pki.base64text import decode_base64
 
 _SEPARATOR: Final = b"\x1e"
 _SPACE: Final = b" \t\r\n"
@@ -201,9 +200,8 @@ def _octets(value: Any) -> tuple[bytes, ...]:
     text = value.removeprefix("0x")
     if _HEX.fullmatch(text) or not text:
         found.append(bytes.fromhex(text))
-    with suppress(binascii.Error, ValueError):
-        padded = text + "=" * (-len(text) % 4)
-        found.append(base64.b64decode(padded.translate(str.maketrans("-_", "+/")), validate=True))
+    with suppress(ValueError):
+        found.append(decode_base64(text))
     return (*found, value.encode("utf-8", "surrogatepass"))
 
 

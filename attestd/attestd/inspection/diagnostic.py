@@ -16,6 +16,7 @@ import cbor2
 from attestd.inspection.cborread import Tag
 from attestd.inspection.refused import InspectionRefused
 from attestd.protocol.limits import INSPECTED_DOCUMENT, INSPECTED_ITEMS, INSPECTED_NESTING
+from attestd_pki.base64text import decode_base64
 
 _SPACE: Final = re.compile(r"(?:\s|/(?![/*])[^/]*/|//[^\n]*|/\*.*?\*/|#[^\n]*)*", re.DOTALL)
 _TEXT: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
@@ -28,14 +29,9 @@ _MOST_DIGITS: Final = 80
 """Digits of a number: 2^256 has 78."""
 
 
-def _base64(text: str) -> bytes:
-    plain = text.rstrip("=").replace("+", "-").replace("/", "_")
-    return base64.urlsafe_b64decode(plain + "=" * (-len(plain) % 4))
-
-
 _DECODERS: Final[dict[str, Callable[[str], bytes]]] = {
     "h": bytes.fromhex,
-    "b64": _base64,
+    "b64": decode_base64,
     "b32": base64.b32decode,
     "h32": base64.b32hexdecode,
 }

@@ -24,6 +24,7 @@ from attestd.inspection.eatclaims import CLAIM_NAMES, is_token
 from attestd.inspection.keyfile import NamedKey, read_keys
 from attestd.inspection.refused import InspectionRefused, read_object
 from attestd.protocol.limits import INSPECTED_DOCUMENT
+from attestd_pki.base64text import decode_base64
 
 TIERS: Final = {"none": 0, "affirming": 2, "warning": 32, "contraindicated": 96}
 _VERIFIER: Final = {0: "developer", 1: "build"}
@@ -101,10 +102,9 @@ def _octets(data: bytes, text: bytes) -> bytes:
         digits = b"".join(text.split()).decode("ascii")
         return bytes.fromhex(digits) if len(digits) % 2 == 0 else data
     if re.fullmatch(rb"[A-Za-z0-9+/=_\s-]{16,}", text):
-        compact = b"".join(text.split()).rstrip(b"=").replace(b"+", b"-").replace(b"/", b"_")
         try:
-            return base64.urlsafe_b64decode(compact + b"=" * (-len(compact) % 4))
-        except binascii.Error:
+            return decode_base64(text)
+        except ValueError:
             return data
     return data
 

@@ -4,8 +4,6 @@ Proves what replay gives, and for each event whether its digest is that of its d
 Assumes nothing of the bytes. Does not say that anything was measured: without a quote, a log is what somebody wrote.
 """
 
-import base64
-import binascii
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -30,6 +28,7 @@ from attestd.tpm.eventdata import IPL_PREFIXES
 from attestd.tpm.eventlog import INFORMATIONAL_PCR, Event, EventLog, read_event_log, replay
 from attestd.tpm.eventtypes import EventType, event_type_name
 from attestd.tpm.measured import measured
+from attestd_pki.base64text import decode_base64
 
 _GRUB: Final = tuple(prefix.encode() for prefix in IPL_PREFIXES)
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_=\s-]+")
@@ -216,8 +215,8 @@ def unarmoured(data: bytes) -> bytes:
             return bytes.fromhex(data.decode("ascii"))
         if not _BASE64.fullmatch(data):
             return data
-        return base64.b64decode(b"".join(data.split()).translate(bytes.maketrans(b"-_", b"+/")), validate=True)
-    except (binascii.Error, ValueError):
+        return decode_base64(data)
+    except ValueError:
         return data
 
 

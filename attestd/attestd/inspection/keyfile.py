@@ -4,8 +4,6 @@ Reads a JWK, a set of them, PEM, DER, COSE_Key and COSE_KeySet. Of a private key
 whose the key is, is known to whoever chose the file.
 """
 
-import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -24,6 +22,7 @@ from attestd.inspection.cborread import read_cbor
 from attestd.inspection.refused import InspectionRefused, read_object
 from attestd.protocol.limits import INSPECTED_DOCUMENT
 from attestd_pki import bounds
+from attestd_pki.base64text import decode_base64
 from attestd_pki.certificate import parse_certificate
 from attestd_pki.errors import PkiError
 from attestd_pki.signatures import PublicKey, public_key
@@ -175,6 +174,6 @@ def _base64url(value: object) -> bytes | None:
     if not isinstance(value, str) or len(value) > INSPECTED_DOCUMENT:
         return None
     try:
-        return base64.urlsafe_b64decode(value.encode() + b"=" * (-len(value) % 4))
-    except (binascii.Error, ValueError):
+        return decode_base64(value)
+    except ValueError:
         return None

@@ -5,8 +5,6 @@ without their sizes, a signature as TPMT_SIGNATURE where its scheme is told. Byt
 list of numbers. What is not there stays away; what is there and cannot be bytes is refused.
 """
 
-import base64
-import binascii
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -16,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from attestd.inspection.refused import InspectionRefused
 from attestd.protocol.limits import MAX_TPM_STRUCTURE, PCR_COUNT
 from attestd.tpm.algorithms import DIGEST_SIZES, HASH_IDS, HASH_NAMES
+from attestd_pki.base64text import decode_base64
 
 _ATTEST: Final = (
     "attest",
@@ -150,10 +149,9 @@ def _hexadecimal(text: str) -> bytes | None:
 
 
 def _base64(text: str) -> bytes | None:
-    compact = "".join(text.split()).rstrip("=").replace("-", "+").replace("_", "/")
     try:
-        return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
-    except (binascii.Error, ValueError):
+        return decode_base64(text)
+    except ValueError:
         return None
 
 

@@ -5,8 +5,6 @@ gzip, UTF-16, PEM of any number, PKCS#7 in DER and PEM, base64, JSON with certif
 of xxd, hexdump and od. Enrolment does not read these: a device sends what its TPM holds.
 """
 
-import base64
-import binascii
 import json
 import re
 import zlib
@@ -17,6 +15,7 @@ from typing import Any, Final
 from attestd.inspection.refused import InspectionRefused
 from attestd.protocol.limits import INSPECTED_BUNDLE
 from attestd_pki import bounds, der
+from attestd_pki.base64text import decode_base64
 from attestd_pki.errors import PkiError
 from attestd_pki.unwrap import split_bundle, unwrap_all
 
@@ -136,10 +135,9 @@ def _row(text: bytes) -> bytes:
 
 def _decoded(text: bytes) -> bytes | None:
     plain = re.sub(rb"%([0-9A-Fa-f]{2})", lambda code: bytes((int(code[1], 16),)), text)
-    compact = b"".join(plain.split()).rstrip(b"=").replace(b"-", b"+").replace(b"_", b"/")
     try:
-        return base64.b64decode(compact + b"=" * (-len(compact) % 4), validate=True)
-    except (binascii.Error, ValueError):
+        return decode_base64(plain)
+    except ValueError:
         return None
 
 
