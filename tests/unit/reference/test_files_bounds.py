@@ -9,7 +9,7 @@ import pytest
 from attestd.cli.artefacts import Image, collect_files
 from attestd.cli.failures import CommandFailed
 from attestd.reference.extents import indirect_map
-from attestd.reference.files import ArtefactRefused, Kind, Member, PlaceFiles, Wish, collect
+from attestd.reference.files import ArtefactRefused, Kind, Member, PlaceFiles, Wish, collect, follow
 from file_trees import SCRIPT, image, needs_mke2fs, tree
 
 BLOCK = 1024
@@ -63,3 +63,10 @@ def test_e06_symbolic_links_are_counted_like_files(monkeypatch: pytest.MonkeyPat
     with pytest.raises(ArtefactRefused) as refusal:
         collect(links, PlaceFiles("place", "tar"), wish=Wish())
     assert refusal.value.code == "artefact-files"
+
+
+def test_e06_links_that_lead_far_and_back_lead_nowhere() -> None:
+    links = {b"/l": b"a/" * 600 + b"../" * 600 + b"l"}
+    assert follow(b"/l/d", links) is None
+    assert follow(b"/l/d", {b"/l": b"a/" * 400 + b"../" * 400 + b"m"}) == b"/m/d"
+    assert follow(b"/l", {b"/l": b"a/" * 520 + b"../" * 520 + b"m"}) is None
