@@ -21,7 +21,7 @@ _HEAD: Final = 4
 _MAX_HOPS: Final = 40
 """Symbolic links on one path, as many as Linux follows (MAXSYMLINKS)."""
 _MAX_STEPS: Final = 1024
-"""Names on one path, those of its links among them; forty links of 4,096 bytes each would cost a fifth of a second for each file."""
+"""Names on one path, those of its links among them; forty links of 4,096 bytes each would cost a fifth of a second a file."""
 
 Digest = tuple[str, bytes]
 
