@@ -11,6 +11,7 @@ from attestd.cli.text import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 _PIPE_WIDTH = 1_000
 STYLES = {
@@ -58,7 +59,20 @@ def show_table(console: "Console", columns: Sequence[str], rows: Iterable[Sequen
     for line in lines:
         cells = [plain("-" if cell is None else cell) for cell in line]
         table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in cells))
-    console.print(table, soft_wrap=False)
+    print_table(console, table)
+
+
+def print_table(console: "Console", table: "Table") -> None:
+    """Print a table as wide as the terminal is; elsewhere each row is one line, and ends where its text does."""
+    from rich.text import Text
+
+    if console.is_terminal:
+        console.print(table, soft_wrap=False)
+        return
+    with console.capture() as printed:
+        console.print(table, soft_wrap=False)
+    for line in printed.get().splitlines():
+        console.print(Text(line.rstrip(" ")))
 
 
 def show_fields(console: "Console", fields: Iterable[tuple[str, object]]) -> None:
@@ -72,11 +86,12 @@ def show_fields(console: "Console", fields: Iterable[tuple[str, object]]) -> Non
     for name, value in fields:
         shown = plain("-" if value is None else value)
         table.add_row(Text(plain(name)), Text(shown, style=STYLES.get(shown, "")))
-    console.print(table, soft_wrap=False)
+    print_table(console, table)
 
 
-def show_line(console: "Console", text: str, *, style: str = "") -> None:
-    """Print one line of text, never markup."""
+def show_line(console: "Console", text: str, *, style: str = "", whole: bool = False) -> None:
+    """Print one line of text, never markup. A terminal gets it broken between words, unless it is `whole` or indented: to copy."""
     from rich.text import Text
 
-    console.print(Text(plain(text, longest=2_000), style=style))
+    whole = whole or not console.is_terminal or text.startswith("  ")
+    console.print(Text(plain(text, longest=2_000), style=style), soft_wrap=whole)

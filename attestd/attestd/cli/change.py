@@ -80,10 +80,10 @@ def show(sequence: Sequence, directory: Directory = None, as_json: Json = False)
     def render(console: Any) -> None:
         show_fields(console, [("approved by", ", ".join(found.approvers) or "nobody"), ("applied", _applied(found))])
         for line in ["", *text.splitlines(), ""]:
-            show_line(console, line)
+            show_line(console, line, whole=True)
         shown = json.dumps(body, indent=2)
         for line in shown[:_SHOWN].splitlines():
-            show_line(console, line)
+            show_line(console, line, whole=True)
         if len(shown) > _SHOWN:
             show_line(console, f"… {len(shown) - _SHOWN} more characters: --json shows all")
 

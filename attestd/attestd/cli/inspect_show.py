@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from attestd.cli.answer import show_fields, show_line, show_table
+from attestd.cli.answer import print_table, show_fields, show_line, show_table
 from attestd.cli.text import counted, plain
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def verdict(console: "Console", outcome: str, text: str) -> None:
     line = Text()
     line.append(f" {plain(outcome).upper()} ", style=f"reverse {_VERDICTS.get(outcome, 'bold')}")
     line.append(f" {plain(text, longest=2_000)}", style="bold")
-    console.print(line)
+    console.print(line, soft_wrap=not console.is_terminal)
 
 
 def heading(console: "Console", text: str) -> None:
@@ -91,7 +91,7 @@ def _events(console: "Console", report: "LogReport") -> None:
             Text(mark, style=style),
             Text(plain(event.summary, longest=_SHOWN), style="red" if event.matches is False else ""),
         )
-    console.print(table, soft_wrap=False)
+    print_table(console, table)
 
 
 def _values(console: "Console", pcrs: Iterable[tuple[str, tuple[tuple[int, str], ...]]]) -> None:
@@ -115,7 +115,7 @@ def _registers(console: "Console", report: "LogReport") -> None:
         if one.state == "not-logged":
             why = "it was extended, and the log has no event for it"
         table.add_row(Text(one.bank), Text(str(one.pcr)), Text(one.state, style=_STATES[one.state]), Text(plain(why)))
-    console.print(table, soft_wrap=False)
+    print_table(console, table)
 
 
 def show_runtime(console: "Console", report: "RuntimeReport") -> None:

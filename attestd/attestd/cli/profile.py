@@ -351,7 +351,7 @@ def show(
 
     def render(console: Any) -> None:
         for line in text.splitlines():
-            show_line(console, line)
+            show_line(console, line, whole=True)
 
     answer(document, render, as_json=as_json)
 
