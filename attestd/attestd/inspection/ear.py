@@ -167,9 +167,10 @@ def _token(text: bytes, key: bytes | None, *, at: int) -> EarReport:
     """Read a JWS in compact form; the header's own key, if any, is never looked at."""
     try:
         parts = [base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4)) for part in text.split(b".")]
-        header, claims = json.loads(parts[0]), json.loads(parts[1])
+        encoded_header, encoded_claims, _ = parts
+        header, claims = json.loads(encoded_header), json.loads(encoded_claims)
     except (ValueError, binascii.Error, RecursionError):
-        raise InspectionRefused("ear-malformed", "not a JWT: its parts are not base64url of JSON") from None
+        raise InspectionRefused("ear-malformed", "not a JWT: not three parts in base64url, of JSON") from None
     if not isinstance(header, dict) or not isinstance(claims, dict):
         raise InspectionRefused("ear-malformed", "not a JWT: its parts are not JSON objects")
     reasons: list[tuple[str, str]] = []

@@ -116,7 +116,16 @@ def _signer(document: Mapping[str, Any]) -> Signer:
     if found.key is None and found.fault is not None and document.get("ak_tpmt_public"):
         bare = signer_of({name: value for name, value in document.items() if name != "ak_tpmt_public"})
         return replace(bare, fault=found.fault) if bare.key is not None else found
-    return found
+    return replace(found, fault="the tuple has two keys, which differ") if _two_keys(found, document) else found
+
+
+def _two_keys(found: Signer, document: Mapping[str, Any]) -> bool:
+    """Return whether a key lies beside the one that is used, bare or in the first certificate, and is another one."""
+    if found.public is None or found.key is None:
+        return False
+    beside = ({name: document[name]} for name in ("ak_spki_der", "x5c") if document.get(name))
+    others = (signer_of(one).key for one in beside)
+    return any(other is not None and other.public_numbers() != found.key.public_numbers() for other in others)
 
 
 def read_statement(message: bytes) -> tuple[Attest | None, Malformed | None]:

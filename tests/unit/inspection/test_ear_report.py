@@ -71,6 +71,14 @@ def test_claims_that_are_missing_or_contradict_each_other_are_refused(data, code
     assert inspect_ear(data, at=AT).document()["reasons"] == [code]
 
 
+@pytest.mark.parametrize("token", ["", "eyJhbGciOiJFUzI1NiJ9", "eyJhbGciOiJFUzI1NiJ9.e30", "e30.e30.e30.e30.e30"])
+def test_a_bundle_whose_token_has_not_three_parts_is_refused(token):
+    with pytest.raises(InspectionRefused) as caught:
+        inspect_ear(json.dumps(["JWT", token]).encode(), at=AT)
+
+    assert caught.value.code == "ear-malformed"
+
+
 def test_claims_in_cbor_are_the_same_claims():
     claims = {
         265: "tag:ietf.org,2026:rats/ear#03",
