@@ -6,9 +6,7 @@ read again and compared. What people wrote into a profile stays where it is, com
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final
-
-import yaml
+from typing import Final
 
 from attestd.appraisal.policy import CLAIMS, ClaimPolicy, Profile, RegisterPolicy, Rule, RuntimePolicy
 from attestd.appraisal.profile import ProfileError, parse_profile_yaml
@@ -18,13 +16,12 @@ from attestd.inspection.measurement import Digest, digest_text
 from attestd.reference.manifest import Manifest, ManifestRefused
 from attestd.reference.manifest_profile import Draft
 from attestd.reference.manifest_values import Values
+from attestd.reference.yamledit import EditedLines, LayoutRefused, Lines
 
-_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SINGULAR: Final = frozenset({"gpt", "boot-order", "boot-entry"})
 """Claims that name a disk or an installation: a maker's machine and yours differ in them, unless the maker installed both."""
 _MOST_TOLD: Final = 32
 """Lines of a comment; the report has all."""
-Lines = list[str]
 
 
 def new_text(made: Draft, values: Values, manifests: Sequence[Manifest], *, name: str, version: int) -> str:
@@ -59,7 +56,27 @@ def next_text(
 
     *Assumes* that `base` is what the text means. *Raises* `ManifestRefused` ("profile-layout").
     """
-    edited = _Edited(text)
+    head = _head(made, manifests, base=base, version=version)
+    try:
+        new = _changed(text, base, made, values, head, name=name, version=version)
+    except LayoutRefused as error:
+        raise ManifestRefused("profile-layout", str(error)) from None
+    expected = replace(
+        base,
+        name=name,
+        version=version,
+        claims=tuple(sorted({**base.by_claim, **made.claims}.values(), key=lambda one: one.claim)),
+        registers=_registers(base, made),
+        runtime=made.runtime,
+    )
+    if replace(_read(new), document=b"") != replace(expected, document=b""):
+        raise ManifestRefused("profile-layout", "the profile is written in a way that cannot be added to in its place")
+    return new
+
+
+def _changed(text: str, base: Profile, made: Draft, values: Values, head: Lines, *, name: str, version: int) -> str:
+    """Return the text with what was drafted in it, and `head` above it. *Raises* `LayoutRefused`."""
+    edited = EditedLines(text)
     edited.scalar("version", str(version))
     if name != base.name:
         edited.scalar("profile", quoted(name))
@@ -72,19 +89,8 @@ def next_text(
             edited.put(registers, str(index), _register_lines(register, values))
     if made.runtime != base.runtime:
         _put_runtime(edited, base, made, values)
-    edited.above(_head(made, manifests, base=base, version=version))
-    new = edited.text()
-    expected = replace(
-        base,
-        name=name,
-        version=version,
-        claims=tuple(sorted({**base.by_claim, **made.claims}.values(), key=lambda one: one.claim)),
-        registers=_registers(base, made),
-        runtime=made.runtime,
-    )
-    if replace(_read(new), document=b"") != replace(expected, document=b""):
-        raise ManifestRefused("profile-layout", "the profile is written in a way that cannot be added to in its place")
-    return new
+    edited.above(head)
+    return edited.text()
 
 
 def _registers(base: Profile, made: Draft) -> tuple[RegisterPolicy, ...]:
@@ -179,7 +185,7 @@ def _comment(remark: str | None) -> str:
     return f"  # {printable(remark)}" if remark else ""
 
 
-def _put_runtime(edited: "_Edited", base: Profile, made: Draft, values: Values) -> None:
+def _put_runtime(edited: EditedLines, base: Profile, made: Draft, values: Values) -> None:
     runtime = edited.section("runtime")
     allow = None if isinstance(runtime, str) else edited.child(runtime, "allow")
     if allow is None or made.runtime.check is not base.runtime.check:
@@ -189,103 +195,3 @@ def _put_runtime(edited: "_Edited", base: Profile, made: Draft, values: Values) 
     for path, digests in made.runtime.allow:
         if before.get(path) != digests:
             edited.put(allow, path, _allow_lines(path, digests, values))
-
-
-class _Edited:
-    """A text of block mappings, and the lines that are to be replaced and added.
-
-    Whole entries are replaced, never parts of lines.
-    """
-
-    def __init__(self, text: str) -> None:
-        self._lines = text.split("\n")
-        self._edits: list[tuple[int, int, Lines]] = []
-        self._added: dict[str, Lines] = {}
-        self._top: Lines = []
-        self.root: Any = yaml.compose(text, Loader=_LOADER)
-        if not isinstance(self.root, yaml.MappingNode) or self.root.flow_style:
-            raise ManifestRefused("profile-layout", "the profile's keys are not on lines of their own")
-
-    def section(self, key: str) -> Any:
-        """Return the value of a key of the document if it is a mapping that can be added to, else the key itself."""
-        value = self.child(self.root, key)
-        return value if value is not None else key
-
-    def child(self, mapping: Any, key: str) -> Any:
-        """Return the block mapping under a key, or None."""
-        found = next((value for name, value in mapping.value if name.value == key), None)
-        usable = isinstance(found, yaml.MappingNode) and not found.flow_style and bool(found.value)
-        return found if usable else None
-
-    def scalar(self, key: str, new: str) -> None:
-        """Put another value on the line of a key of the document."""
-        node = next(value for name, value in self.root.value if name.value == key)
-        line, first, last = node.start_mark.line, node.start_mark.column, node.end_mark.column
-        if node.end_mark.line != line:
-            raise ManifestRefused("profile-layout", f"`{key}` of the profile is not on one line")
-        self._edits.append((line, line + 1, [self._lines[line][:first] + new + self._lines[line][last:]]))
-
-    def put(self, mapping: Any, key: str, lines: Lines) -> None:
-        """Put an entry in the place of the one with this key, or behind the last one. `lines` have the margin of a new document."""
-        if isinstance(mapping, str):
-            self._added.setdefault(mapping, []).extend(lines)
-            return
-        own = len(lines[0]) - len(lines[0].lstrip(" "))
-        shift = mapping.value[0][0].start_mark.column - own
-        moved = [" " * shift + line if shift >= 0 else line[-shift:] for line in lines]
-        for name, value in mapping.value:
-            if name.value == key:
-                start, end = name.start_mark.line, _last_line(name, value) + 1
-                self._edits.append((start, end, _remarked(moved, self._lines[start:end])))
-                return
-        end = _last_line(*mapping.value[-1]) + 1
-        self._edits.append((end, end, moved))
-
-    def above(self, lines: Lines) -> None:
-        """Put lines above everything."""
-        self._top = lines
-
-    def text(self) -> str:
-        """Return the text with all changes."""
-        lines = list(self._lines)
-        # From the bottom up; at one place what replaces lines before what is added, and the last addition first.
-        numbered = enumerate(self._edits)
-        ordered = sorted(numbered, key=lambda item: (item[1][0], item[1][1] > item[1][0], item[0]), reverse=True)
-        for _, (start, end, new) in ordered:
-            lines[start:end] = new
-        while lines and not lines[-1].strip():
-            lines.pop()
-        for key, added in self._added.items():
-            lines += ["", f"{key}:", *added]
-        return "\n".join([*self._top, *lines]) + "\n"
-
-
-def _remarked(new: Lines, old: Lines) -> Lines:
-    """Return new lines with the remarks that old ones of the same content have."""
-    remarks = {content: remark for content, remark in map(_parted, old) if remark}
-    return [f"{_parted(line)[0]}  {remarks[_parted(line)[0]]}" if _parted(line)[0] in remarks else line for line in new]
-
-
-def _parted(line: str) -> tuple[str, str]:
-    """Return what a line says, and the remark at its end."""
-    quote = ""
-    for place, character in enumerate(line):
-        if quote:
-            quote = "" if character == quote and line[place - 1] != "\\" else quote
-        elif character in "\"'":
-            quote = character
-        elif character == "#" and line[:place].strip() and line[place - 1].isspace():
-            return line[:place].rstrip(), line[place:]
-    return line.rstrip(), ""
-
-
-def _last_line(name: Any, value: Any) -> int:
-    """Return the line on which an entry ends: a block collection ends with the last thing in it."""
-    node = value
-    while not isinstance(node, yaml.ScalarNode) and not node.flow_style and node.value:
-        last = node.value[-1]
-        node = last[1] if isinstance(last, tuple) else last
-    line: int = node.end_mark.line
-    # A literal ends where the next line begins.
-    first: int = name.start_mark.line
-    return max(first, line - 1 if node.end_mark.column == 0 and line > node.start_mark.line else line)
