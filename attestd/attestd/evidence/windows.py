@@ -17,7 +17,7 @@ from attestd.tpm.algorithms import DIGEST_SIZES
 from attestd.tpm.errors import Malformed
 
 _STATES: Final = frozenset({0x00020002, 0x00020003, 0x00020004, 0x00020006, 0x00020007})
-"""Counters and transfers of control, which differ from boot to boot."""
+"""Counters and transfers of control, which differ from boot to boot; Windows has them in one register."""
 _TEXTS: Final = frozenset({0x00050009, 0x0005000B})
 _REVOCATIONS: Final = Struct("<QIH")
 _POLICY: Final = Struct("<QHHI")
@@ -25,6 +25,7 @@ _EPOCH: Final = datetime(1601, 1, 1, tzinfo=UTC)
 _HASHES: Final = {0x8004: "sha1", 0x800C: "sha256", 0x800D: "sha384", 0x800E: "sha512"}
 """Identifiers of Windows' cryptographic API (wincrypt.h, ALG_ID)."""
 _TPM_HASHES: Final = {0x0004: "sha1", 0x000B: "sha256", 0x000C: "sha384", 0x000D: "sha512"}
+_STATES_REGISTER: Final = 12
 _KEYS_REGISTER: Final = 14
 _ACCESS_REGISTER: Final = 11
 _FLAG: Final = {b"\0": "off", b"\x01": "on"}
@@ -63,12 +64,12 @@ def _parts(pcr: int, data: bytes, depth: int) -> Iterator[Part]:
         elif kind == wbcl.AUTHORITY_KEY and pcr == _KEYS_REGISTER:
             yield Part("windows-authority", f"key sha256:{sha256(body).hexdigest()}")
         else:
-            yield _single(kind, body)
+            yield _single(pcr, kind, body)
 
 
-def _single(kind: int, body: bytes) -> Part:
+def _single(pcr: int, kind: int, body: bytes) -> Part:
     name = _name(kind)
-    if kind in _STATES and len(body) <= 8:
+    if pcr == _STATES_REGISTER and kind in _STATES and len(body) <= 8:
         return Part("windows-state", f"{name}: {int.from_bytes(body, 'little')}")
     if kind in (wbcl.BOOT_REVOCATIONS, wbcl.SYSTEM_REVOCATIONS):
         return Part("windows-policy", f"{name}: {_revocations(body)}")

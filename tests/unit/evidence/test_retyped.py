@@ -47,6 +47,14 @@ def test_e01_a_short_command_line_of_a_unified_kernel_does_not_pass_for_a_counte
     assert (component.claim, component.value) == ("unknown-event", "hex 72772031")
 
 
+COUNTER = pack("<II", 0x00020002, 8) + b"8 bytes."
+
+
+@pytest.mark.parametrize(("pcr", "claim"), [(12, "windows-state"), (13, "windows-setting"), (14, "windows-setting")])
+def test_e01_counters_of_windows_are_of_no_consequence_where_windows_has_them_alone(pcr: int, claim: str) -> None:
+    assert last_in(pcr, event(pcr, T.EVENT_TAG, COUNTER, content=COUNTER)).claim == claim
+
+
 def crowd(number: int, parts: int) -> Made:
     """Return an event of Windows' form with many things in it; `number` makes it unlike others."""
     data = pack("<III", 0x00050001, 4, number) + pack("<II", 0x000500FE, 0) * parts
