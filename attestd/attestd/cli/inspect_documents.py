@@ -65,7 +65,8 @@ def show_platform(console: "Console", report: "PlatformReport") -> None:
 
 def show_ear(console: "Console", report: "EarReport") -> None:
     """Show an attestation result: its verdict, each attester's status and vector, the other claims."""
-    verdict(console, report.outcome, f"attestation result ({report.kind})")
+    what = "token" if report.outcome == "parsed" else "attestation result"
+    verdict(console, report.outcome, f"{what} ({report.kind})")
     judged(console, report.reasons, report.notes)
     if report.signature_valid is not None:
         held = report.signature_valid

@@ -66,7 +66,13 @@ def show_log(console: "Console", report: "LogReport") -> None:
     if log.startup_locality is not None:
         show_line(console, f"The log claims that TPM2_Startup came from locality {log.startup_locality}.")
     if wrong:
-        show_line(console, f"The data of {wrong} events does not hash to its digest: it was altered.", style="red")
+        show_line(
+            console, f"The data of {counted(wrong, 'event')} does not hash to its digest: it was altered.", style="red"
+        )
+    elsewhere = [f"{one.bank} {one.pcr}" for one in report.registers if one.state == "unexplained"]
+    if elsewhere:
+        line = f"The log does not lead to what these registers hold: {', '.join(elsewhere)}. Why stands at the end."
+        show_line(console, line, style="red")
     heading(console, "Events  (✓ the digest is that of the data, ✗ it is not, · it is of something outside the log)")
     _events(console, report)
     _values(console, report.pcrs)
@@ -146,7 +152,8 @@ def show_runtime(console: "Console", report: "RuntimeReport") -> None:
         heading(console, "Entries to look at")
         marked = [(index, why, _path(entries[index].path)) for index, why in worst]
         show_table(console, ("#", "what", "path"), marked, empty="")
-    _values(console, report.pcrs)
+    if entries:
+        _values(console, report.pcrs)
 
 
 def _path(path: bytes | None) -> str | None:

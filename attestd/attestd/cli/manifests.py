@@ -136,20 +136,31 @@ def _authorities(anchors: list[Path] | None, keys: list[Path] | None) -> "Author
 
 def _read(paths: list[Path], authorities: "Authorities", *, unsigned: bool, at: int) -> "list[Manifest]":
     from attestd.cli.inspect_files import read
+    from attestd.inspection.refused import InspectionRefused
     from attestd.protocol.limits import INSPECTED_DOCUMENT
     from attestd.reference.manifest import Trust, read_manifest
 
     trust = Trust.ANYBODY if unsigned else Trust.AUTHORITIES
-    return [
-        read_manifest(
-            read(path, INSPECTED_DOCUMENT, code="manifest-size"),
-            file=path.name,
-            authorities=authorities,
-            trust=trust,
-            at=at,
-        )
-        for path in paths
-    ]
+    found = []
+    for path in paths:
+        data = read(path, INSPECTED_DOCUMENT, code="manifest-size")
+        try:
+            found.append(read_manifest(data, file=path.name, authorities=authorities, trust=trust, at=at))
+        except InspectionRefused as error:
+            raise InspectionRefused(error.code, f"{path.name}: {error.message}{_other(data)}") from None
+    return found
+
+
+def _other(data: bytes) -> str:
+    """Return where a file belongs that is no manifest, as the end of a sentence; nothing where that is not known."""
+    from attestd.inspection.kinds import kind_of
+
+    kind = kind_of(data)
+    if kind is None or kind.command in ("rim", "corim"):
+        return ""
+    if kind.command == "eventlog":
+        return f"; it looks like {kind.name}: --support-log takes the ones that a manifest lists"
+    return f"; it looks like {kind.name}: attestd inspect {kind.command}"
 
 
 def _written(

@@ -16,6 +16,8 @@ RENDERED: Final = "tpm2_eventlog"
 _HEAD = re.compile(rb"---\s*\n(?:#[^\n]*\n)*(?:version: [0-9]+\s*\n)?events:\s*\n")
 _DIGITS = re.compile(r"[0-9]{1,10}")
 _FIELD = re.compile(r"\s*(?:- )?([A-Za-z]+): *(.*)")
+_BLOCK: Final = ("|-", "|", "|+")
+"""YAML's word for a text that begins on the next line."""
 _MOST_LINES: Final = 400_000
 _MOST_TEXT: Final = 12
 """Lines of an event's data that are kept as its text."""
@@ -63,9 +65,10 @@ def _record(index: int, lines: list[str]) -> Record | None:
         match = _FIELD.match(line)
         name, value = match.groups() if match is not None else ("", line.strip())
         value = value.strip().strip('"')
+        value = "" if value in _BLOCK else value
         inside = inside or name in ("Event", "SpecID")
         if inside:
-            said.append(f"{name}: {value}" if name and name != "Event" else value)
+            said.append(f"{name}: {value}" if name and name != "Event" and value else value)
         elif name == "AlgorithmId":
             algorithm = value
         elif name == "Digest":

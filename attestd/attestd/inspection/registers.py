@@ -27,7 +27,7 @@ def read_registers(data: bytes) -> Values:
     """
     text = len(data) <= MAX_JSON_BODY and data[:1] not in (b"{", b"[")
     listed = _listed(data.decode("ascii", "replace")) if text else {}
-    return registers_of(listed or read_object(data, most=MAX_JSON_BODY, what="the PCR values"))
+    return registers_of(listed or read_object(data, most=MAX_JSON_BODY, what="the file of register values"))
 
 
 def _listed(text: str) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def values_of(manifests: Sequence[Manifest], logs: Mapping[str, bytes], reading:
         for file in manifest.files:
             _from_file(found, manifest.source, file)
     if found.empty:
-        message = "nothing it says can be expressed in a profile" if found.left_out else "it has no values"
+        message = "nothing it says can be expressed in a profile" if found.left_out else "no manifest has values"
         left_out = [one.text for one in found.left_out]
         raise ManifestRefused("manifest-inexpressible", message, left_out=left_out)
     return found
