@@ -70,3 +70,12 @@ def test_e06_links_that_lead_far_and_back_lead_nowhere() -> None:
     assert follow(b"/l/d", links) is None
     assert follow(b"/l/d", {b"/l": b"a/" * 400 + b"../" * 400 + b"m"}) == b"/m/d"
     assert follow(b"/l", {b"/l": b"a/" * 520 + b"../" * 520 + b"m"}) is None
+
+
+def test_e10_a_file_that_a_later_member_replaces_by_one_that_is_not_wanted_is_in_no_list() -> None:
+    members = [
+        (Member(b"/bin/x", Kind.FILE, 0o755), io.BytesIO(b"an old program")),
+        (Member(b"/bin/x", Kind.FILE, 0o644), io.BytesIO(b"a text")),
+        (Member(b"/bin/y", Kind.HARDLINK, target=b"/bin/x"), io.BytesIO()),
+    ]
+    assert collect(members, PlaceFiles("place", "tar"), wish=Wish()).digests == {}
