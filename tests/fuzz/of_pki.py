@@ -143,6 +143,12 @@ def _unwrap(data: bytes) -> None:
         assert unwrap_all(one) == (one,)
 
 
+def _base64(data: bytes) -> None:
+    each(lambda: decode_base64(data.decode("utf-8", "surrogateescape")), own=ValueError)
+    read = decode_base64(data)
+    assert decode_base64(base64.urlsafe_b64encode(read)) == read
+
+
 def _crl(data: bytes) -> None:
     verify_crl(data, issuer=_AUTHORITY, now=pki_world.NOW)
 
@@ -205,6 +211,7 @@ TARGETS: Final = {
     "chain": Target(_chain, (PkiError,), _chains, (build_and_verify_chain,), (), "der"),
     "der": Target(_der, (PkiError,), certificates, _DER, _FILES, "der"),
     "unwrap": Target(_unwrap, (PkiError,), wrapped, (unwrap, unwrap_all, split_bundle), _FILES, "der", _WORDS),
+    "base64": Target(_base64, (ValueError,), lambda: [b"AAEC/-8=", b"_-8\n A"], (decode_base64,)),
     "crl": Target(_crl, (PkiError,), _crls, (verify_crl,), (), "der"),
     "grant": Target(_grant, (PkiError,), lambda: [pki_world.a_grant().encode()], (Grant.decode,), (), "cbor"),
     "subjectkey": Target(
