@@ -9,7 +9,7 @@ import pytest
 
 from appraisal_cases import NOW_MS, VM, vm_evidence, vm_pcrs
 from attestd.appraisal.appraise import appraise
-from attestd.appraisal.explain import explain_result
+from attestd.appraisal.explain import explain
 from attestd.appraisal.learn import learn
 from attestd.appraisal.policy import Tier
 from attestd.appraisal.profile import load_profile, parse_profile_yaml
@@ -59,7 +59,10 @@ def test_a_changed_command_line_is_named(profile):
         ("kernel-command-line", 9),
         ("loader", 4),
     }
-    assert any(text.startswith("kernel command line changed") for text in explain_result(result, profile=profile))
+    assert any(
+        text.startswith("kernel command line changed")
+        for text in (explain(one, profile=profile) for one in result.findings)
+    )
 
 
 def test_a_changed_file_is_named(profile):

@@ -113,21 +113,6 @@ def assemble(
     )
 
 
-def appraise_any(evidence: AuthenticatedEvidence, profiles: Sequence[Profile], *, now_ms: int) -> AttestationResult:
-    """Return the first affirming result of several active versions, or else the best one; without any, a refusal (P01).
-
-    *Assumes* that all of `profiles` are active and approved, in the order of preference.
-    """
-    best: AttestationResult | None = None
-    for profile in profiles:
-        result = appraise(evidence, profile, now_ms=now_ms)
-        if result.affirming:
-            return result
-        if best is None or (result.tier, len(result.findings)) < (best.tier, len(best.findings)):
-            best = result
-    return best if best is not None else without_profile(evidence, now_ms=now_ms)
-
-
 def without_profile(evidence: AuthenticatedEvidence, *, now_ms: int) -> AttestationResult:
     """Return the refusal of a device for which no profile is active."""
     finding = FindingDetail(

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from attestd.appraisal.policy import ClaimPolicy, Profile
-from attestd.appraisal.result import AttestationResult, FindingDetail
+from attestd.appraisal.result import FindingDetail
 from attestd.evidence.labels import printable
 from attestd.protocol.reasons import Reason
 
@@ -48,11 +48,6 @@ def explain(finding: FindingDetail, *, profile: Profile | None = None) -> str:
         actual=_shortened(printable(finding.actual)),
     )
     return sentence + _difference(finding, profile) + "."
-
-
-def explain_result(result: AttestationResult, *, profile: Profile | None = None) -> tuple[str, ...]:
-    """Return one sentence for each finding of a result, in the order of the steps."""
-    return tuple(explain(finding, profile=profile) for finding in result.findings)
 
 
 def difference(before: str, after: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -95,6 +95,11 @@ class AttestationResult:
         """Return whether nothing at all spoke against the device."""
         return self.tier is Tier.AFFIRMING
 
+    @property
+    def rank(self) -> tuple[Tier, int]:
+        """Return what says which of several results is the best: the mildest tier, then the fewest findings."""
+        return self.tier, len(self.findings)
+
 
 def findings_for_device(result: AttestationResult) -> tuple[Finding, ...]:
     """Return what the device that proved itself may learn: where it fails, never what would have passed."""

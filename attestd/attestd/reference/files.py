@@ -14,8 +14,6 @@ from typing import Final, Protocol
 from attestd.appraisal.pattern import glob_matches
 from attestd.protocol.limits import MAX_ARTEFACT_FILES, MAX_ARTEFACT_FINDINGS, MAX_FILE_PATH
 
-HASHES: Final = ("sha1", "sha256", "sha384", "sha512")
-"""What `ima_hash=` of a kernel can name, of what a profile can list."""
 _PIECE: Final = 1 << 20
 _HEAD: Final = 4
 _MAX_HOPS: Final = 40
@@ -146,10 +144,6 @@ class AllowList:
     paths: tuple[AllowedPath, ...]
     places: tuple[PlaceFiles, ...]
     findings: tuple[FileFinding, ...]
-
-    def as_mapping(self) -> Mapping[str, tuple[Digest, ...]]:
-        """Return path → digests, as `RuntimePolicy.allow` has them."""
-        return {item.path: item.digests for item in self.paths}
 
 
 Spelling = Callable[[bytes], Sequence[bytes]]

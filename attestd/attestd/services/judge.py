@@ -32,7 +32,7 @@ def judge(
         result = assemble(evidence, verdict, profile=profile, now_ms=now, log_digest=log_digest)
         if result.affirming:
             return Judgement(result, profile)
-        if best is None or (result.tier, len(result.findings)) < (best.result.tier, len(best.result.findings)):
+        if best is None or result.rank < best.result.rank:
             best = Judgement(result, profile)
     return best or Judgement(without_profile(evidence, now_ms=now), None)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, literal, or_, select, update
+from sqlalchemy import Connection, literal, or_, select, update
 
 from attestd.store.columns import KeyPairs, Pairs, encode_document
 from attestd.store.engine import driver
@@ -311,12 +311,6 @@ def find_devices(connection: Connection, name_or_prefix: str, *, limit: int = 10
     either = or_(DEVICE.c.name == name_or_prefix, _starts_with(name_or_prefix))
     query = select(*_SUMMARY).select_from(_WITH_STATE).where(either).order_by(DEVICE.c.device_id).limit(page(limit))
     return records(DeviceSummary, connection.execute(query).all())
-
-
-def count_by_state(connection: Connection) -> dict[str, int]:
-    """Return how many devices are in each state that occurs."""
-    query = select(DEVICE_STATE.c.state, func.count()).group_by(DEVICE_STATE.c.state)
-    return {row[0]: row[1] for row in connection.execute(query).all()}
 
 
 def due_for_expiry(connection: Connection, now: int, *, states: Sequence[str], limit: int) -> tuple[DueDevice, ...]:

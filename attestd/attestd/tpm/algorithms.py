@@ -56,7 +56,6 @@ DEFAULT_EXPONENT: Final = 65537
 """What an exponent of zero stands for (TPM 2.0 part 2, 12.2.3.5)."""
 
 CURVE_NAMES: Final[Mapping[int, str]] = MappingProxyType({0x0003: "P-256", 0x0004: "P-384", 0x0005: "P-521"})
-CURVE_IDS: Final[Mapping[str, int]] = MappingProxyType({name: number for number, name in CURVE_NAMES.items()})
 CURVES: Final[Mapping[str, ec.EllipticCurve]] = MappingProxyType(
     {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}
 )

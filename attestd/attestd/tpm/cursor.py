@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from attestd.tpm.errors import Malformed
 
-_STRUCTS: Final = {order: tuple(Struct(order + code) for code in "HIQ") for order in "<>"}
+_STRUCTS: Final = {order: tuple(Struct(order + code) for code in "HI") for order in "<>"}
 
 
 class Cursor:
@@ -18,14 +18,14 @@ class Cursor:
     Every read raises `Malformed` ("structure-truncated") instead of returning less than was asked for.
     """
 
-    __slots__ = ("_u16", "_u32", "_u64", "data", "end", "position")
+    __slots__ = ("_u16", "_u32", "data", "end", "position")
 
     def __init__(self, data: bytes, *, order: Literal[">", "<"] = ">") -> None:
         """Stand before the first byte of data."""
         self.data = data
         self.position = 0
         self.end = len(data)
-        self._u16, self._u32, self._u64 = _STRUCTS[order]
+        self._u16, self._u32 = _STRUCTS[order]
 
     @property
     def remaining(self) -> int:
@@ -51,11 +51,6 @@ class Cursor:
     def u32(self) -> int:
         """Read an unsigned 32-bit integer."""
         value: int = self._u32.unpack_from(self.data, self._advance(4))[0]
-        return value
-
-    def u64(self) -> int:
-        """Read an unsigned 64-bit integer."""
-        value: int = self._u64.unpack_from(self.data, self._advance(8))[0]
         return value
 
     def take(self, size: int) -> bytes:

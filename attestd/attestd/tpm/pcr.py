@@ -32,8 +32,9 @@ def initial_value(hash_name: str, pcr: int, *, startup_locality: int | None = No
     registers 17 to 22 stand at all ones until a dynamic launch clears them; a log that extends them implies that launch.
     """
     size = DIGEST_SIZES[hash_name]
-    last = startup_locality if pcr == 0 and startup_locality is not None else 0
-    return bytes(size - 1) + bytes((last,))
+    if pcr or not startup_locality:
+        return bytes(size)
+    return bytes(size - 1) + bytes((startup_locality,))
 
 
 def selected_values(selections: Sequence[PcrSelection], values: Mapping[str, Mapping[int, bytes]]) -> tuple[bytes, ...]:
@@ -67,12 +68,3 @@ def selection(hash_name: str, pcrs: Iterable[int]) -> PcrSelection:
     if indices and not 0 <= indices[0] <= indices[-1] < PCR_COUNT:
         raise Malformed("pcr-index", f"PCRs {indices[0]} to {indices[-1]}")
     return PcrSelection(hash_name, indices, _SELECT_SIZE)
-
-
-def marshal_selections(selections: Sequence[PcrSelection]) -> bytes:
-    """Return TPML_PCR_SELECTION (TPM 2.0 part 2, 10.9.7)."""
-    parts = [len(selections).to_bytes(4, "big")]
-    for entry in selections:
-        bitmap = sum(1 << pcr for pcr in entry.pcrs).to_bytes(entry.size_of_select, "little")
-        parts += (HASH_IDS[entry.algorithm].to_bytes(2, "big"), bytes((len(bitmap),)), bitmap)
-    return b"".join(parts)

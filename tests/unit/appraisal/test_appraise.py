@@ -7,7 +7,7 @@ import pytest
 
 from appraisal_cases import EK, NOW_MS, boot, component, evidence, quote
 from attestd.appraisal import appraise as appraisal
-from attestd.appraisal.appraise import appraise, appraise_any, appraise_boot, assemble, boot_key
+from attestd.appraisal.appraise import appraise, appraise_boot, assemble, boot_key, without_profile
 from attestd.appraisal.policy import CLAIM_REGISTERS, Tier
 from attestd.appraisal.profile import parse_profile_yaml
 from attestd.appraisal.result import AttestationResult, FindingDetail, findings_for_device
@@ -92,7 +92,7 @@ def test_p01_a_profile_of_optional_claims_alone_is_never_affirmed():
 
 
 def test_p01_no_profile_at_all_is_never_affirmed():
-    result = appraise_any(evidence(GOOD), (), now_ms=NOW_MS)
+    result = without_profile(evidence(GOOD), now_ms=NOW_MS)
     assert found(result) == [(Reason.POLICY_MISSING, "registers")]
     assert result.tier is Tier.CONTRAINDICATED
     assert (result.profile, result.profile_version) == ("", 0)
@@ -419,26 +419,6 @@ def test_a_result_carries_a_bounded_number_of_findings_and_counts_them_all():
     assert len(result.findings) == MAX_FINDINGS
     (verdict,) = [verdict for verdict in result.claims if verdict.claim == "runtime"]
     assert verdict.refused == 1000
-
-
-# --- Several versions ------------------------------------------------------------------------------------------------
-
-
-def test_the_first_version_that_affirms_is_the_result():
-    old, new = requiring("shim"), requiring("other")
-    assert appraise_any(evidence(GOOD), (new, old), now_ms=NOW_MS).profile_digest == old.digest
-
-
-def test_where_none_affirms_the_best_is_the_result():
-    warning = requiring("other", more="tiers: {loader: warning}")
-    result = appraise_any(evidence(GOOD), (requiring("third"), warning), now_ms=NOW_MS)
-    assert result.profile_digest == warning.digest
-    assert result.tier is Tier.WARNING
-
-
-def test_e10_what_only_a_retired_version_accepted_is_refused():
-    result = appraise_any(evidence(GOOD), (requiring("new"),), now_ms=NOW_MS)
-    assert not result.affirming
 
 
 # --- A remembered boot -----------------------------------------------------------------------------------------------

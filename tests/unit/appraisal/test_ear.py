@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from appraisal_cases import NOW_MS, boot, component, evidence
-from attestd.appraisal.appraise import appraise, appraise_any
+from attestd.appraisal.appraise import appraise, without_profile
 from attestd.appraisal.ear import (
     PROFILE,
     EarKey,
@@ -97,7 +97,7 @@ def test_the_thumbprint_is_that_of_rfc_8037():
 
 
 def test_a_result_that_does_not_affirm_has_its_token_too():
-    result = appraise_any(GOOD, (), now_ms=NOW_MS)
+    result = without_profile(GOOD, now_ms=NOW_MS)
     found = claims(result)
     (appraisal,) = found["submods"].values()
     assert appraisal["attestd"]["findings"] == ["policy-missing"]
@@ -206,7 +206,7 @@ def test_a_time_that_is_not_an_integer_is_refused(name, value):
 
 
 def test_claims_that_contradict_each_other_are_refused():
-    bad = appraise_any(GOOD, (), now_ms=NOW_MS)
+    bad = without_profile(GOOD, now_ms=NOW_MS)
     with pytest.raises(EarRefused, match="contradict"):
         verify(sign_ear(claims(bad, ear_status="affirming"), KEY))
     found = claims(bad)

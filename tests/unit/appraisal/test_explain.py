@@ -3,8 +3,8 @@
 import pytest
 
 from appraisal_cases import NOW_MS, boot, component, evidence
-from attestd.appraisal.appraise import appraise, appraise_any
-from attestd.appraisal.explain import difference, explain, explain_result
+from attestd.appraisal.appraise import appraise, without_profile
+from attestd.appraisal.explain import difference, explain
 from attestd.appraisal.policy import Tier
 from attestd.appraisal.profile import parse_profile_yaml
 from attestd.appraisal.result import FindingDetail
@@ -69,5 +69,5 @@ def test_e11_a_value_is_escaped():
 
 
 def test_a_result_is_explained_finding_by_finding():
-    result = appraise_any(evidence(boot()), (), now_ms=NOW_MS)
-    assert explain_result(result) == ("no profile is active for this device.",)
+    result = without_profile(evidence(boot()), now_ms=NOW_MS)
+    assert [explain(one) for one in result.findings] == ["no profile is active for this device."]

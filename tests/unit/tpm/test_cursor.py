@@ -5,16 +5,16 @@ from attestd.tpm.errors import Malformed
 
 
 def test_integers_are_read_in_the_order_that_was_asked_for():
-    data = bytes(range(1, 16))
+    data = bytes(range(1, 8))
 
     big, little = Cursor(data, order=">"), Cursor(data, order="<")
 
-    assert (big.u8(), big.u16(), big.u32(), big.u64()) == (0x01, 0x0203, 0x04050607, 0x08090A0B0C0D0E0F)
-    assert (little.u8(), little.u16(), little.u32(), little.u64()) == (0x01, 0x0302, 0x07060504, 0x0F0E0D0C0B0A0908)
+    assert (big.u8(), big.u16(), big.u32()) == (0x01, 0x0203, 0x04050607)
+    assert (little.u8(), little.u16(), little.u32()) == (0x01, 0x0302, 0x07060504)
     assert big.remaining == little.remaining == 0
 
 
-@pytest.mark.parametrize("read", ["u8", "u16", "u32", "u64"])
+@pytest.mark.parametrize("read", ["u8", "u16", "u32"])
 def test_an_integer_past_the_end_is_refused(read):
     cursor = Cursor(b"\0" * 9)
     cursor.take(9)

@@ -2,7 +2,6 @@ import hashlib
 
 import pytest
 
-import tpm_structures as made
 from attestd.tpm import pcr
 from attestd.tpm.attest import PcrSelection
 from attestd.tpm.errors import Malformed
@@ -74,9 +73,3 @@ def test_a_selection_in_an_unknown_bank_is_refused():
         pcr.selection("md5", [0])
 
     assert caught.value.code == "algorithm-unknown"
-
-
-def test_marshalled_selections_are_what_a_tpm_reads():
-    selections = [pcr.selection("sha256", [0, 9, 23]), pcr.selection("sha1", [])]
-
-    assert pcr.marshal_selections(selections) == made.selection([(made.SHA256_ID, [0, 9, 23]), (made.SHA1_ID, [])])
