@@ -2,12 +2,14 @@
 
 import io
 import struct
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from attestd.cli.artefacts import Image, collect_files
 from attestd.cli.failures import CommandFailed
+from attestd.reference.archive import tar_members
 from attestd.reference.extents import indirect_map
 from attestd.reference.files import ArtefactRefused, Kind, Member, PlaceFiles, Wish, collect, follow
 from file_trees import SCRIPT, image, needs_mke2fs, tree
@@ -79,3 +81,17 @@ def test_e10_a_file_that_a_later_member_replaces_by_one_that_is_not_wanted_is_in
         (Member(b"/bin/y", Kind.HARDLINK, target=b"/bin/x"), io.BytesIO()),
     ]
     assert collect(members, PlaceFiles("place", "tar"), wish=Wish()).digests == {}
+
+
+@pytest.mark.parametrize("key", ["GNU.sparse.major", "GNU.sparse.map", "GNU.sparse.name"])
+def test_a_sparse_member_of_a_pax_archive_is_not_taken_for_a_plain_file(key: str) -> None:
+    """Its content begins with a map of its holes, and its name is not the file's: its digest would be that of no file."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo("bin/x")
+        member.size, member.pax_headers = 4, {key: "1"}
+        archive.addfile(member, io.BytesIO(b"#!/a"))
+    packed.seek(0)
+    with pytest.raises(ArtefactRefused) as refusal:
+        list(tar_members(packed))
+    assert refusal.value.code == "archive-sparse"
