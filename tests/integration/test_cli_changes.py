@@ -49,9 +49,21 @@ def test_one_operator_is_enough_where_one_is_asked_for(fleet: Fleet) -> None:
 def test_one_of_two_operators_leaves_an_open_change_that_says_who_can_approve(two: Fleet) -> None:
     spoken = two.attestd("rules", "import", rules_file(two), "--key", two.place / "alice")
     assert spoken.exit_code == 0
-    assert "waits for 1 more" in spoken.stdout
+    assert "waits for 1 more approval." in spoken.stdout
     assert "Any 1 of: bob, carol" in spoken.stdout
     assert two.done("rules", "show")["rules"] == []
+
+
+def test_the_commands_for_an_open_change_name_the_verifier_that_this_one_named(two: Fleet) -> None:
+    there = f"-d {two.place}"
+    spoken = attestd("rules", "import", rules_file(two), "--key", two.place / "alice", "-d", two.place)
+    for command in (
+        f"show 1 {there} ",
+        f"approve 1 {there} --key",
+        f"export 1 {there} >",
+        f"apply 1 {there} --signature",
+    ):
+        assert f"  attestd change {command}" in spoken.stdout
 
 
 def test_second_operator_applies_it(two: Fleet) -> None:

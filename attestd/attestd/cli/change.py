@@ -11,7 +11,7 @@ from attestd.cli.answer import answer, show_fields, show_line, show_table
 from attestd.cli.failures import CommandFailed
 from attestd.cli.options import Directory, Json, Key
 from attestd.cli.session import load, verifier_of
-from attestd.cli.text import moment, plain
+from attestd.cli.text import counted, moment, plain
 
 if TYPE_CHECKING:
     from attestd.services.proposals import Standing
@@ -106,7 +106,9 @@ def approve(sequence: Sequence, key: Key = None, directory: Directory = None, as
             change = proposals.standing(connection, operators, sequence).change
         signature = decision.sign(change, chosen)
         standing = proposals.approve(verifier, operators, sequence, signature=signature)
-    decision.tell(standing, operators, as_json=as_json, said=f"Signed {change.kind} {plain(change.subject)}")
+    decision.tell(
+        standing, operators, as_json=as_json, said=f"Signed {change.kind} {plain(change.subject)}", directory=directory
+    )
 
 
 @commands.command("export")
@@ -154,8 +156,8 @@ def apply(
         for file in signature:
             armored = file.read_text(encoding="ascii", errors="replace")
             standing = proposals.approve(verifier, operators, sequence, signature=armored)
-    said = f"Added {len(signature)} signature{'s' if len(signature) != 1 else ''}"
-    decision.tell(standing, operators, as_json=as_json, said=said)
+    said = f"Added {counted(len(signature), 'signature')}"
+    decision.tell(standing, operators, as_json=as_json, said=said, directory=directory)
 
 
 @commands.command("withdraw")

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from attestd.cli import failures
 from attestd.cli.answer import answer, show_line
 from attestd.cli.failures import CommandFailed
+from attestd.cli.options import once_more
 from attestd.cli.session import load, verifier_of
+from attestd.cli.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,12 +52,20 @@ def make(
         change = proposals.draft(verifier, kind, subject, body=body, proposer=proposer)
         signatures = () if chosen is None else (sign(change, chosen),)
         standing = proposals.submit(verifier, operators, change, signatures=signatures)
-    tell(standing, operators, as_json=as_json, said=said)
+    tell(standing, operators, as_json=as_json, said=said, directory=directory)
 
 
-def tell(standing: "Standing", operators: "Operators", *, as_json: bool, said: str) -> None:
+def tell(
+    standing: "Standing", operators: "Operators", *, as_json: bool, said: str, directory: Path | None = None
+) -> None:
     """Say where a change stands and who has to do what next."""
-    answer(document(standing), lambda console: _show(console, standing, operators, said), as_json=as_json)
+
+    def render(console: "Console") -> None:
+        _show(console, standing, operators, said)
+        if standing.applied_at is None:
+            _next(console, standing.change.sequence, once_more(directory))
+
+    answer(document(standing), render, as_json=as_json)
 
 
 def document(standing: "Standing") -> dict[str, Any]:
@@ -95,15 +105,18 @@ def _show(console: "Console", standing: "Standing", operators: "Operators", said
             show_line(console, f"  {moved.device_id[:12]}  {moved.before.value} → {moved.after.value}")
         return
     waiting = [name for name in operators.principals if name not in standing.approvers]
-    show_line(
-        console, f"{said}: change {change.sequence} waits for {standing.missing} more approval(s).", style="yellow"
-    )
+    missing = counted(standing.missing, "more approval")
+    show_line(console, f"{said}: change {change.sequence} waits for {missing}.", style="yellow")
     show_line(console, f"  Any {standing.missing} of: {', '.join(waiting)}")
-    show_line(console, f"  attestd change show {change.sequence}                    what it would do")
-    show_line(console, f"  attestd change approve {change.sequence} --key ~/.ssh/…  sign here")
-    show_line(console, f"  attestd change export {change.sequence} > change.txt     or sign elsewhere:")
+
+
+def _next(console: "Console", sequence: int, where: str) -> None:
+    """Print the commands that an open change waits for, for copying."""
+    show_line(console, f"  attestd change show {sequence}{where}                    what it would do")
+    show_line(console, f"  attestd change approve {sequence}{where} --key ~/.ssh/…  sign here")
+    show_line(console, f"  attestd change export {sequence}{where} > change.txt     or sign elsewhere:")
     show_line(console, "  ssh-keygen -Y sign -n attestd-change -f KEY change.txt")
-    show_line(console, f"  attestd change apply {change.sequence} --signature change.txt.sig")
+    show_line(console, f"  attestd change apply {sequence}{where} --signature change.txt.sig")
 
 
 # --- Keys -----------------------------------------------------------------------------------------------------------

@@ -184,5 +184,7 @@ def instant(text: str) -> int:
             return int(text)
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise typer.BadParameter("write 2026-11-22, 2026-11-22T10:00:00Z or unix seconds") from None
+        raise typer.BadParameter(
+            "write 2026-11-22, 2026-11-22T10:00:00Z or unix seconds", param_hint="'--at'"
+        ) from None
     return int((found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp())

@@ -1,6 +1,7 @@
 """The options that every command has, and the values that several take. Light: nothing here costs at start."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -45,10 +46,15 @@ Key = Annotated[
 ]
 
 
-def duration(text: str) -> int:
-    """Return the seconds of `90s`, `15m`, `12h` or `30d`. *Raises* typer.BadParameter."""
+def once_more(directory: Path | None) -> str:
+    """Return the option that names the same verifier in the next command, where this one named it."""
+    return "" if directory is None else f" -d {shlex.quote(str(directory))}"
+
+
+def duration(text: str, *, option: str) -> int:
+    """Return the seconds of `90s`, `15m`, `12h` or `30d`. *Raises* typer.BadParameter, which names the option."""
     match = re.fullmatch(r"([1-9][0-9]{0,6})([smhd])", text)
     seconds = int(match[1]) * _UNITS[match[2]] if match else 0
     if not 0 < seconds <= _MAX_DAYS * _UNITS["d"]:
-        raise typer.BadParameter("write 90s, 15m, 12h or 30d, at most ten years")
+        raise typer.BadParameter("write 90s, 15m, 12h or 30d, at most ten years", param_hint=f"'{option}'")
     return seconds

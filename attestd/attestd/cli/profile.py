@@ -11,7 +11,7 @@ from attestd.cli.answer import answer, show_line, show_table
 from attestd.cli.drafts import Output, read_profile, write_new
 from attestd.cli.failures import CommandFailed
 from attestd.cli.inventory import book_at
-from attestd.cli.options import Directory, Json, Key
+from attestd.cli.options import Directory, Json, Key, once_more
 from attestd.cli.session import load, verifier_at
 from attestd.cli.text import counted
 
@@ -180,17 +180,14 @@ def add(
 
     def show(console: Any) -> None:
         show_line(console, said, style="green")
-        shown = f"{profile.name} {profile.version}{_at(directory)}"
-        show_line(console, f"  attestd profile simulate {shlex.quote(str(file))}{_at(directory)}  who would be refused")
+        shown = f"{profile.name} {profile.version}{once_more(directory)}"
+        show_line(
+            console, f"  attestd profile simulate {shlex.quote(str(file))}{once_more(directory)}  who would be refused"
+        )
         show_line(console, f"  attestd profile stage {shown}  sign it to be watched")
         show_line(console, f"  attestd profile activate {shown}  sign it to count")
 
     answer(document, show, as_json=as_json)
-
-
-def _at(directory: Path | None) -> str:
-    """Return the option that names the same verifier in the next command, where this one named it."""
-    return "" if directory is None else f" -d {shlex.quote(str(directory))}"
 
 
 def _draft(place: Path, name: str, version: int) -> Path:

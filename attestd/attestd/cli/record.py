@@ -34,7 +34,7 @@ def log(
     from attestd import clock
     from attestd.services import custody
 
-    begin = clock.now_ms() - 1_000 * duration(since)
+    begin = clock.now_ms() - 1_000 * duration(since, option="--since")
     with opened_at(directory) as store:
         device_id = None
         if device is not None:

@@ -30,7 +30,7 @@ def create(
     from attestd.services import tokens
 
     now = clock.now_ms()
-    end = None if expires == NEVER else now + 1_000 * duration(expires)
+    end = None if expires == NEVER else now + 1_000 * duration(expires, option="--expires")
     with opened_at(directory) as store:
         secret, token = tokens.create(
             store, name, scopes=scope, site=site, expires_at=end, now=now, random=clock.random_bytes

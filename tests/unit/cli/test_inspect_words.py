@@ -49,6 +49,16 @@ def test_yamls_own_marks_are_no_part_of_what_an_event_says() -> None:
     assert not any("|-" in text for text in said)
 
 
+def test_wrong_usage_names_the_option_that_is_wrong() -> None:
+    leaf = TESTDATA / "cert/ek/HIRS__STM_07d685f939.der"
+    code, text = shown("ek", leaf, "--at", "yesterday")
+    assert code == 2
+    assert "'--at'" in text
+    log = CliRunner().invoke(app, ["log", "--since", "yesterday"])
+    assert log.exit_code == 2
+    assert "'--since'" in log.output
+
+
 def test_one_change_is_one_change() -> None:
     _, text = shown("diff", GOOD, TESTDATA / "vm/tampered-file")
     assert "1 change, PCR 10 differs" in text

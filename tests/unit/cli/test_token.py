@@ -81,7 +81,7 @@ def test_span_that_is_not_one_is_wrong_usage(installation: Path, text: str) -> N
 
 
 def test_spans_are_read() -> None:
-    assert [duration(text) for text in ("90s", "15m", "12h", "30d")] == [90, 900, 43_200, 2_592_000]
+    assert [duration(text, option="--expires") for text in ("90s", "15m", "12h", "30d")] == [90, 900, 43_200, 2_592_000]
 
 
 def test_every_scope_has_a_meaning() -> None:
