@@ -56,7 +56,7 @@ ATTACKS: Final[dict[str, dict[str, str]]] = {
         "E07": "a register index above 23",
         "E08": "a runtime list that is altered, cut, re-ordered, hidden behind an exclusion or offset past the truth",
         "E09": "a self-declared version that chooses easier reference values",
-        "E10": "an image that was good once and has been retired",
+        "E10": "an image that was good once and has been retired, or staged and withdrawn",
         "E11": "paths that are no text, or hold line breaks, terminal codes or markup",
     },
     "P: reference values and policy": {

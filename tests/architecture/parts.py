@@ -24,6 +24,7 @@ ROOMS = (
     "attestd.evidence",
     "attestd.appraisal",
     "attestd.inspection",
+    "attestd.reference",
     "attestd.lifecycle",
     "attestd.changes",
     "attestd.issuance",
