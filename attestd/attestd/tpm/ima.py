@@ -18,7 +18,6 @@ from attestd.tpm.imaascii import parse_ascii
 from attestd.tpm.imaforms import other_form, parse_other
 from attestd.tpm.imatemplates import (
     LEGACY,
-    MAX_LEGACY_NAME,
     OTHER_BANKS,
     SHA1_SIZE,
     Template,
@@ -28,12 +27,11 @@ from attestd.tpm.imatemplates import (
 )
 from attestd.tpm.imatemplates import FileDigest as FileDigest
 from attestd.tpm.imatemplates import ImaEntry as ImaEntry
+from attestd.tpm.imatemplates import hashed_data as hashed_data
 
 IMA_PCR: Final = 10
 _HEADER: Final = Struct("<I20sI")
 _LENGTH: Final = Struct("<I")
-_NAME_FIELD: Final = MAX_LEGACY_NAME + 1
-"""Bytes to which the legacy template pads a file name before hashing (IMA_EVENT_NAME_LEN_MAX + 1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +141,6 @@ def _template_data(data: bytes, position: int, template: Template) -> tuple[byte
     if stop > len(data):
         raise Malformed("structure-truncated", f"template data of {size} bytes, {len(data)} in all", where=position)
     return data[start:stop], stop
-
-
-def hashed_data(entry: ImaEntry) -> bytes:
-    """Return the bytes that the template digest covers (ima_crypto.c, ima_calc_field_array_hash_tfm)."""
-    if entry.template == LEGACY:
-        return entry.data[:SHA1_SIZE] + entry.data[SHA1_SIZE + 4 :].ljust(_NAME_FIELD, b"\0")
-    return entry.data
 
 
 def template_hash_mismatches(runtime: RuntimeList) -> tuple[int, ...]:

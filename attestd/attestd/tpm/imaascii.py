@@ -1,21 +1,36 @@
 """The ASCII form of a runtime list.
 
 For people and for machines whose agent can read nothing else. It is a lossy rendering: template data is rebuilt here,
-and a path with a line feed makes two lines of which at least one is refused. The template hash shows what was rebuilt
-wrongly; `ima.template_hash_mismatches` is therefore part of reading this form.
+and a path with a line feed makes two lines, which are one entry where the template hash proves it, and nothing else.
+The template hash shows what was rebuilt wrongly; `ima.template_hash_mismatches` is therefore part of reading this form.
 Linux security/integrity/ima/ima_fs.c, ima_ascii_measurements_show.
 """
 
+import re
 from typing import Final
 
 from attestd.protocol.limits import MAX_IMA_ENTRIES, MAX_IMA_TEMPLATE, PCR_COUNT
+from attestd.tpm.algorithms import hasher
 from attestd.tpm.errors import Malformed
-from attestd.tpm.imatemplates import LEGACY, OTHER_BANKS, SHA1_SIZE, ImaEntry, Template, build_entry, template_of
+from attestd.tpm.imatemplates import (
+    LEGACY,
+    OTHER_BANKS,
+    SHA1_SIZE,
+    ImaEntry,
+    Template,
+    build_entry,
+    hashed_data,
+    template_of,
+)
 
 _MOST_LINES: Final = 2 * MAX_IMA_ENTRIES
 """Lines, empty ones among them: a file of nothing but line feeds would fill the memory with emptiness."""
 _MOST_UNREADABLE: Final = 10_000
 """Lines that cannot be read, behind which nothing more is looked at."""
+_MOST_JOINED: Final = 16 * 1024
+"""Bytes of lines that are tried as one: a path has 4,096 at most (PATH_MAX), a signature 1,024 in hexadecimal."""
+_BEGINS: Final = re.compile(rb" *\d{1,2} [0-9a-fA-F]{40}")
+"""How an entry begins: what looks so is never the rest of a path."""
 _DIGEST_FIELDS: Final = frozenset({"d-ng", "d-ngv2", "d-modsig"})
 _MOST_DIGITS: Final = 10
 _NUMBERS: Final = {"iuid": 4, "igid": 4, "imode": 2}
@@ -32,20 +47,64 @@ def parse_ascii(data: bytes, entries: list[ImaEntry]) -> tuple[int, Malformed | 
     lines = data.split(b"\n", _MOST_LINES)
     if len(lines) > _MOST_LINES:
         return 1, Malformed("ima-entry-count", f"more than {_MOST_LINES} lines")
-    size = _digest_size(lines)
-    unreadable, first = 0, None
+    reader = _Reader(entries, _digest_size(lines))
     for number, line in enumerate(lines):
         if not line or line.isspace() or line.startswith(b"#"):
             continue
+        if not reader.take(number, line):
+            break
+    return len(reader.faults), reader.faults[0] if reader.faults else None
+
+
+class _Reader:
+    """Turns lines into entries, and keeps the lines that may be the beginning of an entry whose path has line feeds."""
+
+    __slots__ = ("begun", "entries", "faults", "of_begun", "size")
+
+    def __init__(self, entries: list[ImaEntry], size: int) -> None:
+        self.entries = entries
+        self.size = size
+        self.faults: list[Malformed] = []
+        self.begun = b""
+        self.of_begun = (0, 0)
+        """How many entries and how many faults the beginning made by itself."""
+
+    def take(self, at: int, line: bytes) -> bool:
+        """Read one line; return whether another one may follow."""
         try:
-            if len(entries) >= MAX_IMA_ENTRIES:
+            if len(self.entries) >= MAX_IMA_ENTRIES:
                 raise Malformed("ima-entry-count", f"more than {MAX_IMA_ENTRIES} entries")
-            entries.append(_entry(len(entries), number, line, size))
+            self.entries.append(_entry(len(self.entries), at, line, self.size))
+            self.begun, self.of_begun = line, (1, 0)
         except Malformed as fault:
-            unreadable, first = unreadable + 1, first or fault
-            if unreadable >= _MOST_UNREADABLE or fault.code == "ima-entry-count":
-                break
-    return unreadable, first
+            begins = _BEGINS.match(line) is not None
+            if not begins and self._continues(at, line):
+                return True
+            self.faults.append(fault)
+            whole = line if begins else self.begun + b"\n" + line
+            made, refused = (0, 0) if begins else self.of_begun
+            keep = bool(begins or self.begun) and len(whole) <= _MOST_JOINED
+            self.begun, self.of_begun = (whole, (made, refused + 1)) if keep else (b"", (0, 0))
+            return len(self.faults) < _MOST_UNREADABLE and fault.code != "ima-entry-count"
+        return True
+
+    def _continues(self, at: int, line: bytes) -> bool:
+        """Take a line as the rest of a path, if the template hash proves that it is; return whether it did."""
+        whole = self.begun + b"\n" + line
+        made, refused = self.of_begun
+        if not self.begun or len(whole) > _MOST_JOINED:
+            return False
+        try:
+            entry = _entry(len(self.entries) - made, at, whole, self.size)
+        except Malformed:
+            return False
+        bank = OTHER_BANKS.get(self.size, "sha1")
+        if hasher(bank)(hashed_data(entry)).digest() != entry.template_digest:
+            return False
+        del self.entries[len(self.entries) - made :], self.faults[len(self.faults) - refused :]
+        self.entries.append(entry)
+        self.begun, self.of_begun = whole, (1, 0)
+        return True
 
 
 def _digest_size(lines: list[bytes]) -> int:

@@ -19,6 +19,8 @@ OTHER_BANKS: Final = {DIGEST_SIZES[name]: name for name in ("sha256", "sha384", 
 LEGACY: Final = "ima"
 """The first template, whose two fields have a layout of their own."""
 MAX_LEGACY_NAME: Final = 255
+_NAME_FIELD: Final = MAX_LEGACY_NAME + 1
+"""Bytes to which the legacy template pads a file name before hashing (IMA_EVENT_NAME_LEN_MAX + 1)."""
 _VIOLATION: Final = bytes(SHA1_SIZE)
 
 _TEMPLATES: Final = {
@@ -184,3 +186,10 @@ def build_entry(
     path = path_of(template, fields)
     file_digest = None if violation else file_digest_of(template, fields)
     return ImaEntry(index, pcr, digest, template.name, data, fields, path, file_digest, violation)
+
+
+def hashed_data(entry: ImaEntry) -> bytes:
+    """Return the bytes that the template digest covers (ima_crypto.c, ima_calc_field_array_hash_tfm)."""
+    if entry.template == LEGACY:
+        return entry.data[:SHA1_SIZE] + entry.data[SHA1_SIZE + 4 :].ljust(_NAME_FIELD, b"\0")
+    return entry.data

@@ -371,8 +371,33 @@ def test_an_ascii_line_that_is_no_entry_is_refused(data, code):
     assert refused(data) == code
 
 
-def test_e11_a_line_feed_in_a_path_breaks_the_ascii_form_and_is_refused():
-    assert refused(line("/tmp/a\nb")) == "ima-line"
+@pytest.mark.parametrize("path", ["/tmp/a\nb", "/tmp/a\nb\nc d", "/tmp/a\n10 x"])
+def test_e11_a_path_with_line_feeds_is_one_path_in_the_ascii_form_where_the_hash_proves_it(path):
+    assert parse_ima(line("/bin/ls") + line(path) + line()) == parse_ima(
+        ima_entry(b"/bin/ls") + ima_entry(path.encode()) + ima_entry()
+    )
+
+
+def test_e11_what_follows_a_line_feed_is_nobodys_path_without_the_hash():
+    forged = line("/tmp/a\nb").replace(b"\nb", b"\nc")
+
+    assert refused(forged) == "ima-line"
+    assert refused(b"a note\n" + line("/tmp/a\nb")) == "ima-line"
+
+
+def test_e11_a_path_whose_second_line_is_an_entry_leaves_the_first_with_a_wrong_hash():
+    runtime = parse_ima(line("/tmp/a\n" + line("/bin/evil").decode().rstrip("\n")))
+
+    assert [entry.path for entry in runtime.entries] == [b"/tmp/a", b"/bin/evil"]
+    assert template_hash_mismatches(runtime) == (0,)
+
+
+def test_a_long_list_of_what_is_no_line_costs_little():
+    began = time.process_time()
+
+    assert refused(line("/tmp/a") + b"x" * 4_000 + b"\n" + b"y z w v\n" * 200_000) == "ima-line"
+
+    assert time.process_time() - began < 1
 
 
 def test_a_hundred_thousand_entries_are_read_checked_and_replayed_in_two_seconds():
