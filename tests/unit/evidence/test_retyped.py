@@ -55,6 +55,13 @@ def test_e01_counters_of_windows_are_of_no_consequence_where_windows_has_them_al
     assert last_in(pcr, event(pcr, T.EVENT_TAG, COUNTER, content=COUNTER)).claim == claim
 
 
+def test_a_tagged_event_of_a_boot_loader_is_no_setting_of_windows() -> None:
+    """What systemd's stub logs of a ramdisk add-on has the form of Windows' tagged events, and another group of types."""
+    addon = pack("<II", 0x49DFFE0F, 8) + b"an addon"
+    component = last_in(12, event(12, T.EVENT_TAG, addon, content=addon))
+    assert (component.claim, component.value) == ("system-extension", None)
+
+
 def crowd(number: int, parts: int) -> Made:
     """Return an event of Windows' form with many things in it; `number` makes it unlike others."""
     data = pack("<III", 0x00050001, 4, number) + pack("<II", 0x000500FE, 0) * parts
