@@ -197,23 +197,23 @@ class ClaimPolicy:
 
     def accepts(self, bank: str, digest: bytes, *, value: str | None, data: bytes | None = None) -> bool:
         """Return whether some rule accepts a component with this digest in this bank and this proven value or content."""
-        if (bank, digest) in self._digests:
+        if (bank, digest) in self._digests or value in self._texts:
             return True
-        if any(revokes(rule, value=value, data=data) for rule in self._revocations):
+        # Few claims have patterns, and two of them revocations: nearly every component is judged by the two look-ups above.
+        if self._globs and value is not None and any(self._fits(glob, value) for glob in self._globs):
             return True
-        return value is not None and (value in self._texts or any(self._fits(glob, value) for glob in self._globs))
+        return bool(self._revocations) and any(revokes(rule, value=value, data=data) for rule in self._revocations)
 
     def unmet(self, bank: str, measured: Iterable[tuple[bytes, str | None, bytes | None]]) -> int:
         """Return how many rules none of the measured components (digest, proven value, proven content) meets."""
-        digests, values = set(), set()
-        open_rules = list(self._revocations)
-        for digest, value, data in measured:
-            digests.add((bank, digest))
-            values.add(value)
-            open_rules = [rule for rule in open_rules if not revokes(rule, value=value, data=data)]
-        texts = [value for value in values if value is not None]
-        globs = sum(1 for glob in self._globs if not any(self._fits(glob, text) for text in texts))
-        return len(self._digests - digests) + len(self._texts.difference(texts)) + globs + len(open_rules)
+        seen = list(measured)
+        texts = {value for _, value, _ in seen if value is not None}
+        absent = len(self._digests.difference((bank, digest) for digest, _, _ in seen)) + len(self._texts - texts)
+        for glob in self._globs:
+            absent += not any(self._fits(glob, text) for text in texts)
+        for rule in self._revocations:
+            absent += not any(revokes(rule, value=value, data=data) for _, value, data in seen)
+        return absent
 
     def _fits(self, glob: str, text: str) -> bool:
         return arguments_match(glob, text) if self.claim in ARGUMENT_CLAIMS else glob_matches(glob, text)

@@ -5,6 +5,7 @@ outcome can be remembered; steps 6 and 7 look at what every proof brings anew (`
 is proved, and nothing of the other steps.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -209,19 +210,19 @@ def compare_claims(case: BootCase) -> Outcome:
     """Step 5: every component is one that its claim accepts, and every required claim is there."""
     if case.boot is None:
         return Outcome()
-    by_claim: dict[str, list[Component]] = {}
+    measured: defaultdict[str, list[Component]] = defaultdict(list)
     for component in case.boot.components:
-        by_claim.setdefault(component.claim, []).append(component)
+        measured[component.claim].append(component)
+    policies = case.profile.by_claim
     settled = _settled_registers(case)
     findings: list[FindingDetail] = []
     verdicts = []
-    for claim in sorted(by_claim.keys() | case.profile.by_claim.keys()):
-        policy = case.profile.by_claim.get(claim)
-        components = by_claim.get(claim, [])
-        refused = tuple(_judge_claim(case, claim, policy, components, settled))
+    for claim in sorted(measured.keys() | policies.keys()):
+        policy, components = policies.get(claim), measured[claim]
+        refused = _judge_claim(case, claim, policy, components, settled)
         findings += refused
         check = policy.check if policy is not None else Check.ABSENT
-        wrong = sum(1 for finding in refused if finding.code is not Reason.CLAIM_MISSING)
+        wrong = sum([finding.code is not Reason.CLAIM_MISSING for finding in refused]) if refused else 0
         verdicts.append(ClaimVerdict(claim, check, len(components) - wrong, len(refused)))
     return Outcome(tuple(findings), tuple(verdicts), ("configuration", "executables"))
 
@@ -237,47 +238,54 @@ def _settled_registers(case: BootCase) -> frozenset[int]:
 
 def _judge_claim(
     case: BootCase, claim: str, policy: ClaimPolicy | None, components: list[Component], settled: frozenset[int]
-) -> Iterator[FindingDetail]:
+) -> list[FindingDetail]:
     tier = case.profile.tier_of(claim)
+    refused: list[FindingDetail] = []
     if policy is None:
         # A claim that the profile does not speak of is refused like one that it forbids: unknown means no.
         for component in components:
             if component.pcr not in settled:
-                yield _refused(Reason.CLAIM_UNEXPECTED, component, "a claim that the profile speaks of", tier)
-        return
+                refused.append(_refused(Reason.CLAIM_UNEXPECTED, component, "a claim that the profile speaks of", tier))
+        return refused
     if policy.check is Check.IGNORED:
-        return
+        return refused
     for component in components:
         if policy.check is Check.ABSENT:
-            yield _refused(Reason.CLAIM_UNEXPECTED, component, "nothing of this kind", tier)
+            refused.append(_refused(Reason.CLAIM_UNEXPECTED, component, "nothing of this kind", tier))
         elif not policy.accepts(case.bank, component.digest, value=component.value, data=component.data):
-            yield _refused(Reason.CLAIM_MISMATCH, component, "one that the profile accepts", tier)
-    yield from _missing(case, policy, components, tier)
-    yield from _unquoted(case, claim, tier)
-
-
-def _missing(case: BootCase, policy: ClaimPolicy, components: list[Component], tier: Tier) -> Iterator[FindingDetail]:
-    absent = 0
-    if policy.check is Check.REQUIRED and not components:
-        absent = 1
-    elif policy.complete and components:
-        absent = policy.unmet(case.bank, ((item.digest, item.value, item.data) for item in components))
+            refused.append(_refused(Reason.CLAIM_MISMATCH, component, "one that the profile accepts", tier))
+    absent = _missing(case, policy, components)
     if absent:
-        actual = "not measured" if not components else f"{absent} of {len(policy.accept)} not measured"
-        yield FindingDetail(
-            Reason.CLAIM_MISSING,
-            policy.claim,
-            policy.claim,
-            "a component that the profile requires",
-            actual,
-            tier,
-            category_of(policy.claim),
-        )
+        refused.append(_missed(policy, components, absent, tier))
+    if claim in CLAIM_REGISTERS:
+        refused += _unquoted(case, claim, tier)
+    return refused
+
+
+def _missing(case: BootCase, policy: ClaimPolicy, components: list[Component]) -> int:
+    """Return how many required things were not measured."""
+    if not components:
+        return int(policy.check is Check.REQUIRED)
+    if not policy.complete:
+        return 0
+    return policy.unmet(case.bank, [(item.digest, item.value, item.data) for item in components])
+
+
+def _missed(policy: ClaimPolicy, components: list[Component], absent: int, tier: Tier) -> FindingDetail:
+    return FindingDetail(
+        Reason.CLAIM_MISSING,
+        policy.claim,
+        policy.claim,
+        "a component that the profile requires",
+        f"{absent} of {len(policy.accept)} not measured" if components else "not measured",
+        tier,
+        category_of(policy.claim),
+    )
 
 
 def _unquoted(case: BootCase, claim: str, tier: Tier) -> Iterator[FindingDetail]:
     """Refuse to say anything of a claim that a register could make which was not quoted, absence included."""
-    for index in CLAIM_REGISTERS.get(claim, ()):
+    for index in CLAIM_REGISTERS[claim]:
         if index not in case.pcrs and index not in case.profile.unjudged:
             yield FindingDetail(
                 Reason.CLAIM_MISSING,

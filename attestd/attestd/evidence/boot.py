@@ -48,21 +48,14 @@ def boot_facts(log: EventLog, *, log_digest: bytes, bank: str, pcrs: Mapping[int
     if firmware and not any(any(pcrs[index]) for index in firmware):
         return _inactive(log_digest, bank, pcrs, "PCR 0 to 7 are all zero")
     explained, unexplained, unlogged = _explain(replayed, log, pcrs)
-    separated = _separated(replayed, log, bank, {index: pcrs[index] for index in _SEPARATED & (unexplained | unlogged)})
-    explained, unexplained, unlogged = (
-        explained | separated.keys(),
-        unexplained - separated.keys(),
-        unlogged - separated.keys(),
-    )
+    candidates = _SEPARATED & (unexplained | unlogged)
+    separated = _separated(replayed, log, bank, {index: pcrs[index] for index in candidates}) if candidates else {}
     phases = _phases(replayed, log, bank=bank, quoted=pcrs.get(_PHASE_REGISTER))
-    if phases:
-        explained, unexplained, unlogged = (
-            explained | {_PHASE_REGISTER},
-            unexplained - {_PHASE_REGISTER},
-            unlogged - {_PHASE_REGISTER},
-        )
+    behind = frozenset(separated) | {_PHASE_REGISTER} if phases else frozenset(separated)
+    if behind:
+        explained, unexplained, unlogged = explained | behind, unexplained - behind, unlogged - behind
     found = tuple(components(log.events, bank, registers=explained))
-    parts = tuple(component for component, _ in found)
+    parts = tuple([component for component, _ in found])
     findings = [*_altered(found), *_order(parts, explained)]
     return BootFacts(
         log_digest=log_digest,

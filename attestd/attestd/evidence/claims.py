@@ -209,8 +209,10 @@ def _load_option(data: bytes) -> str:
     if len(data) < _LOAD_OPTION.size:
         return f"hex {data.hex()}"
     attributes, size = _LOAD_OPTION.unpack_from(data)
-    end = next((i for i in range(_LOAD_OPTION.size, len(data) - 1, 2) if data[i : i + 2] == b"\0\0"), None)
-    if end is None:
+    end = data.find(b"\0\0", _LOAD_OPTION.size)
+    while end >= 0 and (end - _LOAD_OPTION.size) % 2:  # the second half of one character and the first of the next
+        end = data.find(b"\0\0", end + 1)
+    if end < 0:
         return f"hex {data.hex()}"
     try:
         description = data[_LOAD_OPTION.size : end].decode("utf-16-le")

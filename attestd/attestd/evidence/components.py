@@ -7,7 +7,6 @@ images: the memo is of a pure function, bounded, and can only be slow or fast, n
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from operator import attrgetter
 from typing import Final, NamedTuple
 
 from attestd.evidence.claims import MUST_HASH, Place, Seen, read_event
@@ -28,9 +27,10 @@ _CONTENT_ELSEWHERE: Final = IMAGES | {
 }
 _FILE_REGISTERS: Final = frozenset({9, 14})
 _COMMAND_REGISTER, _BOOT_REGISTER, _UNIFIED_KERNEL_REGISTER = 8, 4, 11
-_FIELDS: Final = attrgetter("index", "pcr", "type", "digests", "data")
 _GRUB_PREFIXES: Final = tuple(prefix.encode() for prefix in IPL_PREFIXES)
 _ANYWHERE: Final = Place()
+_made: Final = tuple.__new__
+"""What a named tuple's constructor ends in, without the call before it."""
 _SHOWN: Final = 256
 """Characters of a label: enough to find the component, short enough for a line."""
 
@@ -62,7 +62,7 @@ def components(events: Iterable[Event], bank: str, *, registers: frozenset[int])
     """
     places = {_BOOT_REGISTER: _ANYWHERE, _UNIFIED_KERNEL_REGISTER: _ANYWHERE}
     left = MAX_EVENTS
-    for number, pcr, kind, digests, data in map(_FIELDS, events):
+    for number, pcr, kind, digests, data in events:
         if pcr not in registers or kind == _NO_ACTION:
             continue
         for name, digest in digests:  # noqa: B007 - used behind the loop
@@ -71,13 +71,18 @@ def components(events: Iterable[Event], bank: str, *, registers: frozenset[int])
         else:
             continue  # not extended in this bank
         place = places.get(pcr, _ANYWHERE)
-        found = _TOO_MUCH if left < 0 else _examined(pcr, kind, digest, data, bank, place)
+        examine = _remembered if len(data) <= EVENT_MEMO_DATA else _examine
+        try:
+            found = examine(pcr, kind, digest, data, bank, place) if left >= 0 else _TOO_MUCH
+        except _HoldsMuch as much:
+            found = much.found
         if pcr in places:
             places[pcr] = _next_place(place, found)
-        yield Component(found.claim, pcr, number, digest, found.value, found.label, found.data), found.altered
-        if found.more:
-            left -= len(found.more)
-            for claim, value, label in found.more:
+        claim, value, label, altered, more, content = found
+        yield _made(Component, (claim, pcr, number, digest, value, label, content)), altered
+        if more:
+            left -= len(more)
+            for claim, value, label in more:
                 yield Component(claim, pcr, number, digest, value, label), False
 
 
@@ -111,15 +116,6 @@ def _remembered(pcr: int, kind: int, digest: bytes, data: bytes, bank: str, plac
     if len(found.more) > EVENT_MEMO_PARTS:
         raise _HoldsMuch(found)  # what is raised is not kept
     return found
-
-
-def _examined(pcr: int, kind: int, digest: bytes, data: bytes, bank: str, place: Place) -> Examined:
-    if len(data) > EVENT_MEMO_DATA:
-        return _examine(pcr, kind, digest, data, bank, place)
-    try:
-        return _remembered(pcr, kind, digest, data, bank, place)
-    except _HoldsMuch as much:
-        return much.found
 
 
 def _is_about_something_else(event: Event) -> bool:

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 from struct import Struct, error
 from typing import Final
-from uuid import UUID
 
 from attestd.protocol.limits import MAX_DEVICE_PATH_NODES
 from attestd.tpm.errors import Malformed
+from attestd.tpm.guid import guid_text
 
 _HEADER: Final = Struct("<BBH")
+_PARTITION: Final = Struct("<IQQ")
 _END: Final = 0x7F
 _END_ENTIRE: Final = 0xFF
 _END_INSTANCE: Final = 0x01
@@ -80,10 +81,10 @@ def _hard_drive(body: bytes) -> str | None:
     """A partition: number, start, size, signature, table format and signature type (10.3.5.1)."""
     if len(body) != 38:
         return None
-    number, start, size = Struct("<IQQ").unpack_from(body)
+    number, start, size = _PARTITION.unpack_from(body)
     signature, kind = body[20:36], body[37]
     if kind == 2:
-        label = f"GPT,{UUID(bytes_le=signature)}"
+        label = f"GPT,{guid_text(signature)}"
     elif kind == 1:
         label = f"MBR,0x{int.from_bytes(signature[:4], 'little'):08x}"
     else:
@@ -92,7 +93,7 @@ def _hard_drive(body: bytes) -> str | None:
 
 
 def _guid(name: str) -> Callable[[bytes], str | None]:
-    return lambda body: f"{name}({UUID(bytes_le=body)})" if len(body) == 16 else None
+    return lambda body: f"{name}({guid_text(body)})" if len(body) == 16 else None
 
 
 def _vendor(name: str) -> Callable[[bytes], str | None]:
@@ -100,7 +101,7 @@ def _vendor(name: str) -> Callable[[bytes], str | None]:
         if len(body) < 16:
             return None
         data = f",{body[16:].hex()}" if body[16:] else ""
-        return f"{name}({UUID(bytes_le=body[:16])}{data})"
+        return f"{name}({guid_text(body[:16])}{data})"
 
     return render
 
@@ -169,7 +170,7 @@ def _ram_disk(body: bytes) -> str | None:
     if len(body) != 34:
         return None
     start, end = Struct("<QQ").unpack_from(body)
-    return f"RamDisk(0x{start:x},0x{end:x},{int.from_bytes(body[32:], 'little')},{UUID(bytes_le=body[16:32])})"
+    return f"RamDisk(0x{start:x},0x{end:x},{int.from_bytes(body[32:], 'little')},{guid_text(body[16:32])})"
 
 
 def _bios_boot(body: bytes) -> str | None:

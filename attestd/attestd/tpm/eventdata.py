@@ -8,12 +8,12 @@ PC client platform firmware profile 1.06, 10.2 and 10.4.
 
 from dataclasses import dataclass
 from struct import Struct, error
-from typing import Final, Literal
-from uuid import UUID
+from typing import Final, Literal, NamedTuple
 
 from attestd.protocol.limits import MAX_PARTITIONS, MAX_VARIABLE_NAME
 from attestd.tpm.devicepath import device_path_text
 from attestd.tpm.errors import Malformed
+from attestd.tpm.guid import guid_text
 
 _VARIABLE: Final = Struct("<16sQQ")
 _IMAGE: Final = Struct("<QQQQ")
@@ -29,8 +29,7 @@ _SHIM_IMAGE_SLACK: Final = (8, 9)
 """The same behind a device path; the older of the two also logs one byte too many of everything."""
 
 
-@dataclass(frozen=True, slots=True)
-class UefiVariable:
+class UefiVariable(NamedTuple):
     """UEFI_VARIABLE_DATA: GUID as text, name, value, and how many bytes of slack followed (0, or 6 by old shims)."""
 
     guid: str
@@ -79,8 +78,7 @@ class PartitionTable:
     partitions: tuple[Partition, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class IplText:
+class IplText(NamedTuple):
     """What a boot loader said it did: `prefix` is GRUB's ("grub_cmd", "kernel_cmdline", …) or empty."""
 
     prefix: str
@@ -117,7 +115,7 @@ def parse_variable(data: bytes) -> UefiVariable:
     if units > MAX_VARIABLE_NAME or slack not in (0, _SHIM_SLACK):
         raise Malformed("eventdata-size", f"a variable with {units} units of name and {size} bytes of value")
     name = _utf16(data[_VARIABLE.size : start])
-    return UefiVariable(str(UUID(bytes_le=guid)), name, data[start : start + size], slack)
+    return UefiVariable(guid_text(guid), name, data[start : start + size], slack)
 
 
 def parse_variables(data: bytes) -> tuple[UefiVariable, ...]:
@@ -153,7 +151,7 @@ def parse_handoff_tables(data: bytes) -> tuple[str, tuple[str, ...]]:
     if count > MAX_PARTITIONS or len(data) != _COUNT.size + count * _TABLE.size:
         raise Malformed("eventdata-size", f"{count} tables in {len(data)} bytes")
     tables = (_TABLE.unpack_from(data, _COUNT.size + index * _TABLE.size)[0] for index in range(count))
-    return description, tuple(str(UUID(bytes_le=guid)) for guid in tables)
+    return description, tuple(guid_text(guid) for guid in tables)
 
 
 def parse_image_load(data: bytes) -> ImageLoad:
@@ -218,14 +216,14 @@ def parse_gpt(data: bytes) -> PartitionTable:
     if len(data) != start + count * entry_size:
         raise Malformed("eventdata-size", f"{count} partition entries in {len(data) - start} bytes")
     entries = tuple(_partition(data, start + index * entry_size) for index in range(count))
-    return PartitionTable(str(UUID(bytes_le=fields[8])), entries)
+    return PartitionTable(guid_text(fields[8]), entries)
 
 
 def _partition(data: bytes, position: int) -> Partition:
     """Read EFI_PARTITION_ENTRY (UEFI 2.10, 5.3.3)."""
     kind, guid, first, last, attributes, name = _GPT_ENTRY.unpack_from(data, position)
     text = _utf16(name).partition("\0")[0]
-    return Partition(str(UUID(bytes_le=kind)), str(UUID(bytes_le=guid)), first, last, attributes, text)
+    return Partition(guid_text(kind), guid_text(guid), first, last, attributes, text)
 
 
 def parse_separator(data: bytes) -> Separator:
@@ -254,10 +252,10 @@ def parse_ipl(data: bytes) -> IplText:
         text = data.rstrip(b"\0").decode("utf-8")
     except UnicodeDecodeError:
         raise Malformed("eventdata-text", "neither UTF-8 nor UTF-16") from None
-    for prefix in IPL_PREFIXES:
-        if text.startswith(prefix):
-            return IplText(prefix.rstrip(": "), text[len(prefix) :])
-    return IplText("", text)
+    if not text.startswith(IPL_PREFIXES):
+        return IplText("", text)
+    prefix = next(prefix for prefix in IPL_PREFIXES if text.startswith(prefix))
+    return IplText(prefix.rstrip(": "), text[len(prefix) :])
 
 
 def parse_crtm_version(data: bytes) -> str:
@@ -266,7 +264,7 @@ def parse_crtm_version(data: bytes) -> str:
         return _utf16(data).rstrip("\0")
     if _is_text(data.rstrip(b"\0")):
         return data.rstrip(b"\0").decode("ascii")
-    return str(UUID(bytes_le=data)) if len(data) == 16 else data.hex()
+    return guid_text(data) if len(data) == 16 else data.hex()
 
 
 def parse_text(data: bytes) -> str:

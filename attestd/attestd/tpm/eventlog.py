@@ -9,6 +9,7 @@ measurement registers in place of PCR numbers.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from struct import Struct, error
 from typing import Final, Literal, NamedTuple
 
@@ -33,9 +34,10 @@ _LOCALITY_SIZE: Final = len(_STARTUP_LOCALITY) + 1
 _HIGHEST_LOCALITY: Final = 4
 
 _LEGACY: Final = Struct("<II20sI")
-_HEADER: Final = Struct("<III")
-_SIZE: Final = Struct("<I")
-_ALGORITHM: Final = Struct("<H")
+_MAX_LAYOUTS: Final = 16
+"""Headers remembered, each under 1 KiB: a fleet has a few of them; what cannot be read is not remembered."""
+_made: Final = tuple.__new__
+"""What a named tuple's constructor ends in, without the call before it."""
 
 
 class Event(NamedTuple):
@@ -105,7 +107,7 @@ def read_event_log(data: bytes) -> tuple[EventLog, Malformed | None]:
         agile = kind == _NO_ACTION and data.startswith(_SPEC_ID, start)
         if agile:
             algorithms = ()
-            layout = _Layout(_spec_id(_event_data(data, start, size)))
+            layout = _layout(_event_data(data, start, size))
             algorithms = layout.algorithms
             end = _agile_events(data, start + size, layout, events)
         else:
@@ -157,6 +159,11 @@ def _spec_id(header: bytes) -> tuple[tuple[int, str], ...]:
     return tuple(declared.items())
 
 
+@lru_cache(maxsize=_MAX_LAYOUTS)
+def _layout(header: bytes) -> _Layout:
+    return _Layout(_spec_id(header))
+
+
 def _agile_events(data: bytes, position: int, layout: _Layout, events: list[Event]) -> int:
     """Append TCG_PCR_EVENT2 structures from position on; return where they end (10.2.1)."""
     full, expected, names, width = layout.full, layout.expected, layout.algorithms, len(layout.algorithms)
@@ -179,7 +186,7 @@ def _agile_events(data: bytes, position: int, layout: _Layout, events: list[Even
         body = data[start:position]
         if len(body) != size:
             raise Malformed("structure-truncated", f"event {index} says {size} bytes, {len(body)} left", where=start)
-        events.append(Event(index, pcr, kind, digests, body))
+        events.append(_made(Event, (index, pcr, kind, digests, body)))
     return position
 
 
@@ -302,14 +309,13 @@ def replay(log: EventLog, bank: str) -> Replay:
     pcrs: dict[int, bytes] = {}
     initial: dict[int, bytes] = {}
     missing: list[int] = []
-    for event in log.events:
-        if event.type == _NO_ACTION:
+    for index, pcr, kind, digests, _ in log.events:
+        if kind == _NO_ACTION:
             continue
-        pcr = event.pcr
         value = pcrs.get(pcr)
-        digest = event.digests[place][1] if len(event.digests) == width else dict(event.digests).get(bank)
+        digest = digests[place][1] if len(digests) == width else dict(digests).get(bank)
         if digest is None:
-            missing.append(event.index)
+            missing.append(index)
             continue
         if value is None:
             value = initial[pcr] = initial_value(bank, pcr, startup_locality=log.startup_locality)

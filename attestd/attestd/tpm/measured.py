@@ -7,8 +7,7 @@ told apart by a digest. PC client platform firmware profile 1.06, 10.4; conventi
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from attestd.tpm.algorithms import hasher
 from attestd.tpm.errors import Malformed
@@ -24,8 +23,7 @@ _MAX_SECTION: Final = 2 * 9
 """Bytes of a section name in UTF-16 with its terminator (PE/COFF: eight characters)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(NamedTuple):
     """What a digest vouches for.
 
     `form`: "data" the event data as it stands (less one byte that old shims pad with); "variable-data" only the value
@@ -73,11 +71,11 @@ def _candidates(event: Event) -> Iterator[tuple[Form, bytes]]:
 
 
 def _loader_candidates(data: bytes) -> Iterator[tuple[Form, bytes]]:
-    for prefix in _PREFIXES:
-        if data.startswith(prefix):
-            yield "text", data[len(prefix) :].rstrip(b"\0")
-            yield "text", data[len(prefix) :]
-            return
+    if data.startswith(_PREFIXES):
+        size = next(len(prefix) for prefix in _PREFIXES if data.startswith(prefix))
+        yield "text", data[size:].rstrip(b"\0")
+        yield "text", data[size:]
+        return
     yield "data", data
     if 4 <= len(data) <= _MAX_SECTION and not any(data[1::2]):
         yield "section-name", data[::2]

@@ -7,10 +7,10 @@ decided elsewhere.
 from dataclasses import dataclass
 from struct import Struct, error
 from typing import Final
-from uuid import UUID
 
 from attestd.protocol.limits import MAX_SIGNATURES
 from attestd.tpm.errors import Malformed
+from attestd.tpm.guid import guid_text
 
 _HEADER: Final = Struct("<16sIII")
 _OWNER_SIZE: Final = 16
@@ -69,7 +69,7 @@ def parse_signature_lists(data: bytes) -> tuple[SignatureList, ...]:
         entries += (end - first) // entry_size
         if entries > MAX_SIGNATURES:
             raise Malformed("eventdata-count", f"{entries} signatures", where=position)
-        guid = str(UUID(bytes_le=kind))
+        guid = guid_text(kind)
         found = tuple(_entry(data[start : start + entry_size]) for start in range(first, end, entry_size))
         lists.append(SignatureList(SIGNATURE_TYPES.get(guid, guid), found))
         position = end
@@ -77,7 +77,7 @@ def parse_signature_lists(data: bytes) -> tuple[SignatureList, ...]:
 
 
 def _entry(data: bytes) -> SignatureEntry:
-    return SignatureEntry(str(UUID(bytes_le=data[:_OWNER_SIZE])), data[_OWNER_SIZE:])
+    return SignatureEntry(guid_text(data[:_OWNER_SIZE]), data[_OWNER_SIZE:])
 
 
 def parse_authority(data: bytes) -> SignatureEntry:
