@@ -56,8 +56,8 @@ def test_e01_counters_of_windows_are_of_no_consequence_where_windows_has_them_al
 
 
 def test_a_tagged_event_of_a_boot_loader_is_no_setting_of_windows() -> None:
-    """What systemd's stub logs of a ramdisk add-on has the form of Windows' tagged events, and another group of types."""
-    addon = pack("<II", 0x49DFFE0F, 8) + b"an addon"
+    """What systemd's stub logs of a profile has the form of Windows' tagged events, and another group of types."""
+    addon = pack("<II", 0x3AED1B88, 9) + b"a profile"
     component = last_in(12, event(12, T.EVENT_TAG, addon, content=addon))
     assert (component.claim, component.value) == ("system-extension", None)
 
