@@ -4,6 +4,8 @@ Every cell is text and never markup, so that nothing a device chose is interpret
 """
 
 import json
+import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +29,17 @@ STYLES = {
 
 
 def console(*, stderr: bool = False) -> "Console":
-    """Return a console that colours nothing by itself."""
+    """Return a console that colours nothing by itself, and to which it is the same whether anybody reads on."""
     from rich.console import Console
 
-    made = Console(highlight=False, soft_wrap=True, stderr=stderr)
+    class Unread(Console):
+        """A console whose reader may leave (`| head`): what was found, and so the exit code, does not depend on it."""
+
+        def on_broken_pipe(self) -> None:
+            self.quiet = True
+            _nobody_reads()
+
+    made = Unread(highlight=False, soft_wrap=True, stderr=stderr)
     if not made.is_terminal:
         made.width = _PIPE_WIDTH  # for grep and files: one row, one line
     return made
@@ -38,10 +47,20 @@ def console(*, stderr: bool = False) -> "Console":
 
 def answer(document: Any, render: Callable[["Console"], None], *, as_json: bool) -> None:
     """Print the document as JSON, or let `render` show it."""
-    if as_json:
-        print(json.dumps(document, indent=2, ensure_ascii=True))
-    else:
+    if not as_json:
         render(console())
+        return
+    try:
+        print(json.dumps(document, indent=2, ensure_ascii=True), flush=True)
+    except BrokenPipeError:
+        _nobody_reads()
+
+
+def _nobody_reads() -> None:
+    """Let what is still to be written go nowhere, so that Python's own last flush finds a place, too."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def show_table(console: "Console", columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:

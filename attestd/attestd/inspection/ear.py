@@ -25,6 +25,7 @@ from attestd.inspection.keyfile import NamedKey, read_keys
 from attestd.inspection.refused import InspectionRefused, read_object
 from attestd.protocol.limits import INSPECTED_DOCUMENT
 from attestd_pki.base64text import decode_base64
+from attestd_pki.times import in_words
 
 TIERS: Final = {"none": 0, "affirming": 2, "warning": 32, "contraindicated": 96}
 _VERIFIER: Final = {0: "developer", 1: "build"}
@@ -131,7 +132,7 @@ def _object(text: bytes, key: bytes | None, *, at: int) -> EarReport:
         return _key_report(document)
     if isinstance(document.get("payload"), str) and ("signature" in document or "signatures" in document):
         return _token(_flattened(document), key, at=at)
-    return _report("json", document, None, [], [], at=at)
+    return _unsigned("json", document, key, at=at)
 
 
 def _compact(document: list[Any]) -> bytes:
@@ -187,6 +188,8 @@ def _token(text: bytes, key: bytes | None, *, at: int) -> EarReport:
         valid = any(_signed_by(text, one, algorithm) for one in _keys(key, notes))
         if not valid:
             reasons.append(("ear-signature", "the signature is not this key's"))
+    else:
+        reasons.append(("ear-signature", "it is not signed by a key of its own, and one was given"))
     return _report("jwt", claims, valid, reasons, notes, at=at)
 
 
@@ -226,7 +229,13 @@ def _item(item: Any, key: bytes | None, kind: str, *, at: int) -> EarReport:
         return _report("cwt", _named(claims), valid, reasons, [*notes, *verdict.notes], at=at)
     if not isinstance(item, dict):
         raise InspectionRefused("ear-malformed", "CBOR, and not a map of claims")
-    return _report(kind, _named(item), None, [], notes, at=at)
+    return _unsigned(kind, _named(item), key, at=at)
+
+
+def _unsigned(kind: str, claims: dict[str, Any], key: bytes | None, *, at: int) -> EarReport:
+    """Report on claims that nobody signed: whoever gives a key asks for its signature, and there is none."""
+    reasons = [("ear-signature", "it is not signed, and a key was given")] if key is not None else []
+    return _report(kind, claims, None, reasons, ["it is not signed: anybody may have written it"], at=at)
 
 
 def _is_token(claims: Mapping[str, Any]) -> bool:
@@ -277,7 +286,7 @@ def _report(
         found.append((str(name), status, vector))
     expires = canonical.get("exp")
     if isinstance(expires, int) and at >= expires:
-        notes.append(f"expired at {expires}")
+        notes.append(f"expired at {in_words(expires)}")
     return EarReport(kind, tuple(dict.fromkeys(reasons)), tuple(notes), valid, claims, tuple(found))
 
 

@@ -1,11 +1,17 @@
 """How answers look: lines broken between words on terminals, whole in files, and nothing behind them."""
 
 import io
+import os
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from attestd.cli.answer import show_fields, show_line, show_table
+from tpm_structures import SHA256_ID, agile_event, agile_log, spec_id
 
 LONG = "the runtime list starts from another boot aggregate, which follows from the boot's registers"
 
@@ -40,3 +46,21 @@ def test_rows_end_where_their_text_ends_in_a_file() -> None:
     fields = printed(lambda console: show_fields(console, rows), terminal=False, width=1000)
     assert table == ["n  text", "a  short", f"b  {'x' * 90}"]
     assert fields == ["a  short", f"b  {'x' * 90}"]
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_reader_that_leaves_early_changes_no_exit_code(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """A pipe whose reader is gone before anything is written: what was accepted is not told as refused."""
+    log = tmp_path / "log"
+    log.write_bytes(
+        agile_log(
+            agile_event(0, 4, bytes(4), digests=[(SHA256_ID, sha256(bytes(4)).digest())]),
+            header=spec_id([(SHA256_ID, 32)]),
+        )
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [str(Path(sys.executable).with_name("attestd")), "inspect", "eventlog", str(log), *options]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")

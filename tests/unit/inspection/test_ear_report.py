@@ -19,6 +19,7 @@ from attestd.inspection.cborread import Tag
 from attestd.inspection.diagnostic import read_diagnostic
 from attestd.inspection.ear import inspect_ear
 from attestd.inspection.refused import InspectionRefused
+from attestd_pki.times import in_words
 from inspecting import shown
 
 AT = 1_795_350_000
@@ -284,3 +285,18 @@ def test_any_bytes_are_a_report_or_refused(data, key):
     ):
         with contextlib.suppress(InspectionRefused):
             assert inspect_ear(form, key, at=AT).document()["outcome"] in {"accepted", "parsed", "refused"}
+
+
+@pytest.mark.parametrize("data", [json.dumps(CLAIMS).encode(), cbor2.dumps(NUMBERED)], ids=["json", "cbor"])
+def test_what_nobody_signed_says_so_and_is_refused_where_a_key_was_given(data):
+    bare, asked = inspect_ear(data, at=AT), inspect_ear(data, KEYS["PEM"], at=AT)
+
+    assert any("not signed" in note for note in bare.notes)
+    assert bare.accepted
+    assert "ear-signature" in dict(asked.reasons)
+
+
+def test_a_result_that_has_expired_says_when_as_people_write_it():
+    notes = inspect_ear(json.dumps({**CLAIMS, "exp": AT - 1}).encode(), at=AT).notes
+
+    assert any(note == f"expired at {in_words(AT - 1)}" for note in notes)
