@@ -7,7 +7,7 @@ Assumes that whoever gave keys and anchors trusts their holders to speak for the
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from attestd.evidence.ek import BUDGET
 from attestd.inspection.keyfile import NamedKey
@@ -74,6 +74,17 @@ class Verdict:
     reasons: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     deviations: tuple[str, ...] = field(default=())
+
+
+def signature_document(verdict: Verdict | None, signer: str | None) -> dict[str, Any]:
+    """Return what a report for programs says of a signature, or that there is none; `signer` is who a person is told it is."""
+    found = verdict or Verdict(None, None)
+    return {
+        "deviations": list(found.deviations),
+        "signature_valid": found.valid,
+        "signer": signer,
+        "vouched": found.vouched,
+    }
 
 
 def certificates_of(found: Iterable[bytes]) -> tuple[Certificate, ...]:

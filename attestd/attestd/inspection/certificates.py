@@ -13,6 +13,7 @@ from typing import Any, Final
 from attestd.evidence.ek import BUDGET
 from attestd.inspection.chip import chip_of, specification_of
 from attestd.inspection.refused import InspectionRefused
+from attestd.inspection.report import opening
 from attestd.inspection.wrapped import certificates_in
 from attestd_pki import extensions
 from attestd_pki.certificate import Certificate, parse_certificate
@@ -71,10 +72,7 @@ class CertificateReport:
         """Return the report for programs."""
         certificate, info = self.certificate, self.info
         return {
-            "outcome": self.outcome,
-            "reasons": [code for code, _ in self.reasons],
-            "messages": [message for _, message in self.reasons],
-            "deviations": list(self.deviations),
+            **opening(self.reasons, outcome=self.outcome, deviations=self.deviations),
             "certificate_sha256": certificate.sha256.hex(),
             "subject_public_key_sha256": sha256(self.spki).hexdigest(),
             "manufacturer": info.manufacturer_name if info and info.manufacturer else None,
@@ -98,10 +96,7 @@ class CertificateReport:
 def refused_certificate(code: str, message: str) -> dict[str, Any]:
     """Return the document of bytes that hold no certificate: the same keys, with nothing in them."""
     return {
-        "outcome": "refused",
-        "reasons": [code],
-        "messages": [message],
-        "deviations": [],
+        **opening(((code, message),), deviations=()),
         **dict.fromkeys(_OF_A_CERTIFICATE),
         "chain": [],
         "chain_names": [],

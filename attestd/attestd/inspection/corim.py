@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from attestd.inspection.authority import Authorities, Verdict, reporting
+from attestd.inspection.authority import Authorities, Verdict, reporting, signature_document
 from attestd.inspection.cborread import Tag, plain_json, read_cbor
 from attestd.inspection.comid import ComidReport, read_comid
 from attestd.inspection.comidprofiles import ProfileRules, rules_for
@@ -16,6 +16,7 @@ from attestd.inspection.cose import SIGN, SIGN1, judge_signed, read_signed
 from attestd.inspection.keyfile import read_keys
 from attestd.inspection.measurement import text_of
 from attestd.inspection.refused import InspectionRefused
+from attestd.inspection.report import Reasons, opening
 from attestd.inspection.swid import CoswidReport, read_coswid
 from attestd_pki.chain import TrustStore
 
@@ -38,7 +39,7 @@ class CorimReport:
     identity: str
     profile: str | None
     notes: tuple[str, ...]
-    reasons: tuple[tuple[str, str], ...]
+    reasons: Reasons
     verdict: Verdict | None
     entities: tuple[str, ...] = ()
     comids: tuple[ComidReport, ...] = ()
@@ -67,17 +68,11 @@ class CorimReport:
     def document(self) -> dict[str, Any]:
         """Return the report for programs."""
         return {
-            "outcome": "accepted" if self.accepted else "refused",
-            "reasons": [code for code, _ in self.reasons],
-            "messages": [message for _, message in self.reasons],
-            "notes": list(self.notes),
-            "deviations": [] if self.verdict is None else list(self.verdict.deviations),
+            **opening(self.reasons, notes=self.notes),
+            **signature_document(self.verdict, self.signer),
             "format": self.kind,
             "id": self.identity,
             "profile": self.profile,
-            "signature_valid": self.signature_valid,
-            "signer": self.signer,
-            "vouched": self.verdict is not None and self.verdict.vouched,
             "not_before": self.validity[0],
             "not_after": self.validity[1],
             "dependent_rims": list(self.rims),

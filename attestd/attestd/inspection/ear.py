@@ -23,6 +23,7 @@ from attestd.inspection.diagnostic import read_diagnostic
 from attestd.inspection.eatclaims import CLAIM_NAMES, is_token
 from attestd.inspection.keyfile import NamedKey, read_keys
 from attestd.inspection.refused import InspectionRefused, read_object
+from attestd.inspection.report import opening
 from attestd.protocol.limits import INSPECTED_DOCUMENT
 from attestd_pki.base64text import decode_base64
 from attestd_pki.times import in_words
@@ -64,10 +65,7 @@ class EarReport:
     def document(self) -> dict[str, Any]:
         """Return the report for programs."""
         return {
-            "outcome": self.outcome,
-            "reasons": [code for code, _ in self.reasons],
-            "messages": [message for _, message in self.reasons],
-            "notes": list(self.notes),
+            **opening(self.reasons, outcome=self.outcome, notes=self.notes),
             "format": self.kind,
             "signature_valid": self.signature_valid,
             "submods": {name: {"status": status, "vector": dict(vector)} for name, status, vector in self.submods},

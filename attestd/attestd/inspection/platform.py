@@ -24,6 +24,7 @@ from attestd.inspection.platformparts import (
     traits_of,
 )
 from attestd.inspection.refused import InspectionRefused
+from attestd.inspection.report import opening
 from attestd.inspection.wrapped import certificates_in, peeled
 from attestd.protocol.limits import INSPECTED_CERTIFICATE
 from attestd_pki import der, extensions
@@ -116,10 +117,7 @@ class PlatformReport:
         """Return the report for programs."""
         platform = dict(self.platform)
         return {
-            "outcome": self.outcome,
-            "reasons": [code for code, _ in self.reasons],
-            "messages": [message for _, message in self.reasons],
-            "deviations": list(self.notes),
+            **opening(self.reasons, outcome=self.outcome, deviations=self.notes),
             "certificate_sha256": self.certificate.sha256.hex(),
             "version": self.certificate.version,
             "serial": f"{self.certificate.serial:x}",
@@ -144,10 +142,7 @@ class PlatformReport:
 def refused_platform(code: str, message: str) -> dict[str, Any]:
     """Return the document of bytes that are no platform certificate."""
     return {
-        "outcome": "refused",
-        "reasons": [code],
-        "messages": [message],
-        "deviations": [],
+        **opening(((code, message),), deviations=()),
         **dict.fromkeys(_OF_A_CERTIFICATE),
         **{name: {} for name in ("holder", "platform", "credential")},
         **{name: [] for name in ("attributes", "components", "properties", "uris", "chain")},

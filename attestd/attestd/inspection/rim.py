@@ -10,11 +10,20 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from attestd.inspection.authority import Authorities, Unverifiable, Verdict, judge, reporting, unverifiable
+from attestd.inspection.authority import (
+    Authorities,
+    Unverifiable,
+    Verdict,
+    judge,
+    reporting,
+    signature_document,
+    unverifiable,
+)
 from attestd.inspection.cborread import Tag, read_cbor, read_cbor_sequence
 from attestd.inspection.cose import SIGN, SIGN1, judge_signed, read_signed
 from attestd.inspection.keyfile import read_keys
 from attestd.inspection.refused import InspectionRefused
+from attestd.inspection.report import Reasons, opening
 from attestd.inspection.swid import CoswidReport, read_coswid, software_meta
 from attestd.inspection.swidxml import read_swid
 from attestd.inspection.xmlread import Element, read_xml, read_xml_unindented
@@ -40,7 +49,7 @@ class RimReport:
     """
 
     kind: str
-    reasons: tuple[tuple[str, str], ...]
+    reasons: Reasons
     notes: tuple[str, ...]
     verdict: Verdict | None
     tags: tuple[CoswidReport, ...]
@@ -65,15 +74,9 @@ class RimReport:
     def document(self) -> dict[str, Any]:
         """Return the report for programs."""
         return {
-            "outcome": "accepted" if self.accepted else "refused",
-            "reasons": [code for code, _ in self.reasons],
-            "messages": [message for _, message in self.reasons],
-            "notes": list(self.notes),
-            "deviations": [] if self.verdict is None else list(self.verdict.deviations),
+            **opening(self.reasons, notes=self.notes),
+            **signature_document(self.verdict, self.signer),
             "format": self.kind,
-            "signature_valid": self.signature_valid,
-            "signer": self.signer,
-            "vouched": self.verdict is not None and self.verdict.vouched,
             "tags": [one.document() for one in self.tags],
             "meta": dict(self.fields),
             "links": [{"rel": rel, "href": href} for rel, href in self.links],

@@ -18,6 +18,7 @@ from attestd.errors import Refused
 from attestd.evidence.ak import MIN_RSA_BITS, check_attestation_key
 from attestd.inspection.refused import hexadecimal, read_object
 from attestd.inspection.registers import Values, registers_of
+from attestd.inspection.report import opening
 from attestd.inspection.signedby import Key, Signed, Signer, holds, signature_of, signer_of
 from attestd.inspection.tuples import canonical
 from attestd.protocol.limits import INSPECTED_DOCUMENT, MAX_TPM_STRUCTURE
@@ -56,10 +57,7 @@ class StatementReport:
     def document(self) -> dict[str, Any]:
         """Return the report for programs."""
         return {
-            "outcome": "accepted" if self.accepted else "refused",
-            "reasons": [code for code, _ in self.reasons],
-            "messages": [message for _, message in self.reasons],
-            "notes": list(self.notes),
+            **opening(self.reasons, notes=self.notes),
             "signature_valid": self.signature_valid,
             "nonce_match": self.nonce_match,
             "pcr_digest_match": self.pcr_digest_match,
