@@ -1,19 +1,20 @@
 """Register values that came beside a file: {"sha256": {"0": "<hex>", …}, …}, as `pcrs.json` of an evidence directory.
 
-What `tpm2_pcrread` prints is read too, and the kernel's list of a TPM 1.2 (`PCR-00: 3A 3F …`). Proves their form only: nobody
-signed them.
+Banks and registers may be spelt as others spell them (tuples.py), and banks that no log here has are left out. What `tpm2_pcrread`
+prints is read too, and the kernel's list of a TPM 1.2 (`PCR-00: 3A 3F …`). Proves their form only: nobody signed them.
 """
 
 import re
 from typing import Any, Final
 
 from attestd.inspection.refused import InspectionRefused, hexadecimal, read_object
+from attestd.inspection.tuples import banks
 from attestd.protocol.limits import MAX_JSON_BODY, PCR_COUNT
 from attestd.tpm.algorithms import DIGEST_SIZES
 
 Values = dict[str, dict[int, bytes]]
 
-_BANK = re.compile(r"\s*(sha1|sha256|sha384|sha512|sm3_256)\s*:\s*")
+_BANK = re.compile(r"\s*(sha1|sha256|sha384|sha512|sm3_256|sha3_\d{3})\s*:\s*")
 _REGISTER = re.compile(r"\s*([0-9]{1,2})\s*:\s*(?:0x)?([0-9A-Fa-f]+)\s*")
 _OLD_REGISTER = re.compile(r"PCR-([0-9]{2}):((?: [0-9A-Fa-f]{2}){20})\s*")
 _MOST_LINES: Final = 1_000
@@ -27,7 +28,7 @@ def read_registers(data: bytes) -> Values:
     """
     text = len(data) <= MAX_JSON_BODY and data[:1] not in (b"{", b"[")
     listed = _listed(data.decode("ascii", "replace")) if text else {}
-    return registers_of(listed or read_object(data, most=MAX_JSON_BODY, what="the file of register values"))
+    return registers_of(banks(listed or read_object(data, most=MAX_JSON_BODY, what="the file of register values")))
 
 
 def _listed(text: str) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def canonical(document: Mapping[str, Any]) -> dict[str, Any]:
     if (certified := _first(document, _CERTIFIED)) not in (None, ""):
         found["pubArea"] = _unsized(_octets(certified, what="pubArea"), b"").hex()
     if registers := _first(document, _REGISTERS):
-        found["pcrs"] = _banks(registers)
+        found["pcrs"] = banks(registers)
     return found
 
 
@@ -265,7 +265,7 @@ def _certificates(path: object) -> list[bytes]:
 # --- the registers --------------------------------------------------------------------------------------------------------
 
 
-def _banks(value: object) -> dict[str, dict[str, str]]:
+def banks(value: object) -> dict[str, dict[str, str]]:
     """Return register values by bank and index; banks of hashes that no TPM here has are left out."""
     found: dict[str, dict[str, str]] = {}
     if isinstance(value, list):

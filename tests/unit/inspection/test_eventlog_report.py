@@ -1,6 +1,7 @@
 """Reports on boot logs: what they say of each event, and where log and register part."""
 
 import base64
+import json
 import struct
 import time
 from hashlib import sha256
@@ -127,7 +128,7 @@ def test_a_register_without_any_event_is_not_logged():
         (b"[]", "json-malformed"),
         (b"{", "json-malformed"),
         (b"[" * 20_000, "json-malformed"),
-        (b'{"sha256": []}', "pcrs-malformed"),
+        (b'{"sha256": 0}', "pcrs-malformed"),
         (b'{"md5": {}}', "pcrs-malformed"),
         (b'{"sha256": {"24": "00"}}', "pcrs-malformed"),
         (b'{"sha256": {"0": "00"}}', "pcrs-malformed"),
@@ -140,6 +141,20 @@ def test_registers_that_are_none_are_refused(text, code):
         read_registers(text)
 
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    "spelt",
+    [
+        {"SHA256": {"PCR0": "0x" + "AB" * 32}},
+        {"sha-256": ["ab" * 32]},
+        {"0": "ab" * 32},
+        {"sha256": {"00": "ab" * 32}, "sha3_256": {"0": "11" * 32}},
+        {"TPM_ALG_SHA256": {"pcr-0": "ab" * 32}},
+    ],
+)
+def test_registers_in_the_spelling_of_others_are_the_same_registers(spelt):
+    assert read_registers(json.dumps(spelt).encode()) == {"sha256": {0: b"\xab" * 32}}
 
 
 def test_what_a_tool_printed_of_registers_is_read():
