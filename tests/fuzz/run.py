@@ -133,9 +133,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     directory = asked.directory.resolve()
     directory.mkdir(exist_ok=True)
     (directory / ".gitignore").write_text("*\n")
+    names = tuple(asked.targets or TARGETS)
+    print(f"{len(names)} targets, {asked.seconds} s each, and some seconds more to start each:", flush=True)
     print(_HEAD, flush=True)
     outcomes = []
-    for name in asked.targets or TARGETS:
+    for name in names:
         outcomes.append(fuzz(name, asked.seconds, directory))
         print(outcomes[-1], flush=True)
     return _verdict(outcomes)
