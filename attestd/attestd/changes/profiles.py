@@ -168,7 +168,7 @@ def _refusal(standing: Standing, version: int, kind: Kind) -> ChangeRefused:
     if standing is Standing.STAGED:
         return ChangeRefused("policy-staged", f"{this} is staged already: activate it, or {next_one}")
     if standing is Standing.ACTIVE:
-        return ChangeRefused("policy-rollback", f"{this} is active already: for another document, {next_one}")
+        return ChangeRefused("policy-rollback", f"{this} is active already: another document needs the next number")
     return ChangeRefused("policy-rollback", f"{this} is {standing.value} and never comes back: {next_one}")
 
 

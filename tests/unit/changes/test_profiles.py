@@ -104,7 +104,7 @@ def test_what_is_neither_active_nor_staged_cannot_be_retired(version: int) -> No
 @pytest.mark.parametrize(
     ("step", "version", "said"),
     [
-        ("activate", 2, "is active already: for another document, give"),
+        ("activate", 2, "is active already: another document needs the next number"),
         ("activate", 1, "is retired and never comes back: give"),
         ("stage", 2, "is active already"),
         ("stage", 3, "is staged already: activate it"),
