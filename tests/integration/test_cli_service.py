@@ -43,5 +43,5 @@ def test_the_hint_after_a_draft_names_the_verifier_that_was_named(
     monkeypatch.setenv("ATTESTD_DIRECTORY", str(installation))
     spoken = attestd("profile", "add", profile, *(["-d", installation] if named else []))
 
-    hint = spoken.stdout.splitlines()[-1].strip()
+    hint = spoken.stdout.splitlines()[-1].partition("#")[0].strip()
     assert hint == "attestd profile activate edge 1" + (f" -d {installation}" if named else "")

@@ -182,10 +182,11 @@ def add(
         show_line(console, said, style="green")
         shown = f"{profile.name} {profile.version}{once_more(directory)}"
         show_line(
-            console, f"  attestd profile simulate {shlex.quote(str(file))}{once_more(directory)}  who would be refused"
+            console,
+            f"  attestd profile simulate {shlex.quote(str(file))}{once_more(directory)}  # who would be refused",
         )
-        show_line(console, f"  attestd profile stage {shown}  sign it to be watched")
-        show_line(console, f"  attestd profile activate {shown}  sign it to count")
+        show_line(console, f"  attestd profile stage {shown}  # signed, to be watched")
+        show_line(console, f"  attestd profile activate {shown}  # signed, to count")
 
     answer(document, show, as_json=as_json)
 
