@@ -132,7 +132,7 @@ def check_ek_profile(certificate: Certificate) -> EkInfo:
         *_check_key(certificate),
     ]
     manufacturer, model, version, odd = _chip(certificate)
-    return EkInfo(manufacturer, _readable(manufacturer), model, version, tuple(found + odd))
+    return EkInfo(manufacturer, manufacturer_name(manufacturer), model, version, tuple(found + odd))
 
 
 def _check_authority(certificate: Certificate) -> list[str]:
@@ -202,8 +202,8 @@ def _normalised(manufacturer: str) -> str:
     return f"id:{match[1].upper()}" if match else manufacturer
 
 
-def _readable(manufacturer: str) -> str:
-    """Return the registered name of a manufacturer's id, or the id itself."""
+def manufacturer_name(manufacturer: str) -> str:
+    """Return the registered name of a manufacturer's id as certificates have it ("id:49465800"), or the text itself."""
     match = _ID.fullmatch(manufacturer)
     if match is None or manufacturer == _SOFTWARE_TPM:
         return "software TPM" if match else manufacturer

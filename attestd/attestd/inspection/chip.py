@@ -11,12 +11,11 @@ from typing import Final
 
 from attestd_pki import der, extensions
 from attestd_pki.certificate import Certificate, Name, read_name
-from attestd_pki.ekcert import MANUFACTURERS, EkInfo
+from attestd_pki.ekcert import MANUFACTURERS, EkInfo, manufacturer_name
 from attestd_pki.errors import PkiError
 
 _ID = re.compile(r"(?:id:)?\s*(?:0x)?([0-9A-Fa-f]{8})", re.IGNORECASE)
 _KINDS: Final = ("tpmManufacturer", "tpmModel", "tpmVersion")
-_SOFTWARE: Final = "00001014"
 _SPECIFICATION: Final = "2.23.133.2.16"
 _TEXTS: Final = frozenset({0x0C, 0x13, 0x16})
 
@@ -60,12 +59,7 @@ def maker(manufacturer: str) -> str:
     if manufacturer.strip().upper() in MANUFACTURERS:
         return MANUFACTURERS[manufacturer.strip().upper()]
     match = _ID.fullmatch(manufacturer.strip())
-    if match is None:
-        return manufacturer
-    if match[1] == _SOFTWARE:
-        return "software TPM"
-    code = bytes.fromhex(match[1]).rstrip(b"\0 ").decode("ascii", "replace")
-    return MANUFACTURERS.get(code, manufacturer)
+    return manufacturer if match is None else manufacturer_name(f"id:{match[1].upper()}")
 
 
 def specification_of(certificate: Certificate) -> str | None:

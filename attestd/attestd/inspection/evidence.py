@@ -18,7 +18,14 @@ from attestd.evidence.ek import EkPolicy, identify, pinned_identity, read_endors
 from attestd.evidence.labels import printable
 from attestd.evidence.prove import Proof, prove_evidence
 from attestd.evidence.quote import Selection
-from attestd.evidence.types import AuthenticatedEvidence, BootFacts, EkIdentity, EvidenceFinding
+from attestd.evidence.types import (
+    AuthenticatedEvidence,
+    BootFacts,
+    EkIdentity,
+    EvidenceFinding,
+    QuoteFacts,
+    RuntimeFacts,
+)
 from attestd.inspection.certificates import read_certificates
 from attestd.inspection.claimed import FILES as CLAIMED_FILES
 from attestd.inspection.claimed import Claimed, claimed_by
@@ -321,7 +328,6 @@ def _facts(evidence: AuthenticatedEvidence | None) -> dict[str, Any]:
     """Return what was proved besides the claims; empty where the proof does not hold."""
     if evidence is None:
         return {"device_id": None, "quote": None, "registers": None, "runtime": None}
-    quote, boot, runtime = evidence.quote, evidence.boot, evidence.runtime
     return {
         "device_id": evidence.ek.device_id or None,
         "ek": {
@@ -330,28 +336,36 @@ def _facts(evidence: AuthenticatedEvidence | None) -> dict[str, Any]:
             "certificate_sha256": evidence.ek.certificate_sha256.hex() if evidence.ek.certificate_sha256 else None,
             "deviations": list(evidence.ek.deviations),
         },
-        "quote": {
-            "bank": quote.bank,
-            "pcrs": {str(index): value.hex() for index, value in quote.pcrs},
-            "clock": quote.clock,
-            "reset_count": quote.reset_count,
-            "restart_count": quote.restart_count,
-            "safe": quote.safe,
-            "firmware_version": f"0x{quote.firmware_version:x}",
-        },
-        "registers": {
-            "explained": sorted(boot.explained),
-            "unexplained": sorted(boot.unexplained),
-            "not_logged": sorted(boot.unlogged),
-        }
-        if boot is not None
-        else None,
-        "runtime": {
-            "entries": runtime.count,
-            "violations": runtime.violations,
-            "boot_aggregate": runtime.boot_aggregate,
-            "behind_the_quote": runtime.unread,
-        }
-        if runtime is not None
-        else None,
+        "quote": _quote_facts(evidence.quote),
+        "registers": None if evidence.boot is None else _boot_facts(evidence.boot),
+        "runtime": None if evidence.runtime is None else _runtime_facts(evidence.runtime),
+    }
+
+
+def _quote_facts(quote: QuoteFacts) -> dict[str, Any]:
+    return {
+        "bank": quote.bank,
+        "pcrs": {str(index): value.hex() for index, value in quote.pcrs},
+        "clock": quote.clock,
+        "reset_count": quote.reset_count,
+        "restart_count": quote.restart_count,
+        "safe": quote.safe,
+        "firmware_version": f"0x{quote.firmware_version:x}",
+    }
+
+
+def _boot_facts(boot: BootFacts) -> dict[str, Any]:
+    return {
+        "explained": sorted(boot.explained),
+        "unexplained": sorted(boot.unexplained),
+        "not_logged": sorted(boot.unlogged),
+    }
+
+
+def _runtime_facts(runtime: RuntimeFacts) -> dict[str, Any]:
+    return {
+        "entries": runtime.count,
+        "violations": runtime.violations,
+        "boot_aggregate": runtime.boot_aggregate,
+        "behind_the_quote": runtime.unread,
     }

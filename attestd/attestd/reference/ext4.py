@@ -112,12 +112,7 @@ def _shape(data: bytes) -> _Shape:
     if len(data) < 1024 or _short(data, 0x38) != MAGIC:
         raise ArtefactRefused("image-malformed", "it has no file system of the ext family")
     compatible, incompatible, read_only = struct.unpack_from("<III", data, 0x5C)
-    if incompatible & _RECOVER:
-        raise ArtefactRefused(
-            "image-journal", "its journal was not replayed: unmount it cleanly, or e2fsck -p a copy of it"
-        )
-    if incompatible & ~_KNOWN:
-        raise ArtefactRefused("image-features", f"it has features that are not known: {incompatible & ~_KNOWN:#x}")
+    _require_known(incompatible)
     wide = bool(incompatible & _WIDE)
     exponent = _long(data, 0x18)
     shape = _Shape(
@@ -134,16 +129,20 @@ def _shape(data: bytes) -> _Shape:
         backups=struct.unpack_from("<II", data, 0x24C) if compatible & 0x200 else None,
         typed=bool(incompatible & _FILETYPE),
     )
-    sizes = (
-        shape.block
-        and shape.blocks
-        and shape.per_group
-        and shape.inodes_per_group
-        and 128 <= shape.inode <= shape.block
-    )
-    if not sizes or not 32 <= shape.descriptor <= 1024:
+    counted = shape.block and shape.blocks and shape.per_group and shape.inodes_per_group
+    if not counted or not 128 <= shape.inode <= shape.block or not 32 <= shape.descriptor <= 1024:
         raise malformed("the superblock")
     return shape
+
+
+def _require_known(features: int) -> None:
+    """Refuse a file system that cannot be read without knowing more than is known here, or that is not at rest."""
+    if features & _RECOVER:
+        raise ArtefactRefused(
+            "image-journal", "its journal was not replayed: unmount it cleanly, or e2fsck -p a copy of it"
+        )
+    if features & ~_KNOWN:
+        raise ArtefactRefused("image-features", f"it has features that are not known: {features & ~_KNOWN:#x}")
 
 
 def _short(data: bytes, offset: int) -> int:
