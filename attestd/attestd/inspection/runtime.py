@@ -5,7 +5,6 @@ is reported up to the damage, one in text without the lines that cannot be read.
 does; nor that a signature holds: keys are told by their identifiers.
 """
 
-import base64
 import binascii
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -20,13 +19,16 @@ from attestd.tpm.algorithms import DIGEST_SIZES, hasher
 from attestd.tpm.errors import Malformed
 from attestd.tpm.ima import IMA_PCR, ImaEntry, RuntimeList, hashed_data, read_ima, template_hash_mismatches
 from attestd.tpm.imatemplates import LEGACY, SHA1_SIZE, template_of
+from attestd_pki.base64text import decode_base64
 from attestd_pki.certificate import parse_certificate
 from attestd_pki.errors import PkiError
 
 BANKS: Final = ("sha1", "sha256", "sha384", "sha512")
 _AGGREGATE: Final = b"boot_aggregate"
 _SHOWN: Final = 100
-_BASE64 = re.compile(rb"[A-Za-z0-9+/=\r\n]+")
+_BASE64 = re.compile(rb"[A-Za-z0-9+/=_\r\n-]+")
+_HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]+")
+_LINE = re.compile(rb" *[0-9]{1,2} [0-9a-fA-F]{40}")
 
 Registers = tuple[tuple[str, tuple[tuple[int, str], ...]], ...]
 
@@ -98,7 +100,7 @@ def _by_bank(registers: Registers) -> dict[str, dict[str, str]]:
 
 
 def inspect_ima(data: bytes) -> RuntimeReport:
-    """Return the report on a list, binary (also in base64) or ASCII; nothing is raised, a fault is the report's reason."""
+    """Return the report on a list, binary or ASCII, also in base64 or hexadecimal; a fault is the report's reason."""
     runtime, fault = read_ima(_unarmoured(data), most=INSPECTED_IMA)
     mismatches = template_hash_mismatches(runtime)
     reason, message = _fault(fault, mismatches)
@@ -126,14 +128,21 @@ def inspect_ima(data: bytes) -> RuntimeReport:
 
 
 def _unarmoured(data: bytes) -> bytes:
-    """Return what base64 holds, where that begins as a binary list does; a list in text has blanks, which base64 has not."""
+    """Return what hexadecimal or base64 holds, where that begins as a list does; a list in text has blanks, which neither has."""
     if len(data) > INSPECTED_IMA or b" " in data[:64] or not _BASE64.fullmatch(data):
         return data
-    try:
-        found = base64.b64decode(b"".join(data.split()), validate=True)
-    except (binascii.Error, ValueError):
-        return data
-    return found if 0 in found[:4] else data
+    digits = data.translate(None, b"\r\n")
+    forms: list[Callable[[bytes], bytes]] = [decode_base64]
+    if _HEXADECIMAL.fullmatch(digits):
+        forms.insert(0, binascii.unhexlify)
+    for decode in forms:
+        try:
+            found = decode(digits)
+        except ValueError:
+            continue
+        if 0 in found[:4] or _LINE.match(found):
+            return found
+    return data
 
 
 def _has(template: str, field: str) -> bool:

@@ -43,10 +43,25 @@ def test_signatures_are_counted_by_the_key_that_they_name():
     assert report["signing_keys"] == {"f3452d23": 2}
 
 
-def test_a_binary_list_in_base64_is_the_same_list():
-    data = ima_entry() + ima_entry(b"/bin/ls")
+LINE = f"10 {hashlib.sha1(ima_entry()[38:]).hexdigest()} ima-ng sha256:{'11' * 32} /bin/sh\n".encode()
 
-    assert inspect_ima(base64.encodebytes(data)).document() == inspect_ima(data).document()
+
+@pytest.mark.parametrize(
+    "data", [ima_entry() + ima_entry(b"/bin/ls"), LINE, b" 9" + LINE[2:]], ids=["binary", "text", "blank"]
+)
+@pytest.mark.parametrize(
+    "armour",
+    [
+        base64.encodebytes,
+        base64.urlsafe_b64encode,
+        lambda data: base64.b64encode(data).rstrip(b"="),
+        lambda data: data.hex().encode(),
+        lambda data: data.hex("\n", 32).upper().encode() + b"\r\n",
+    ],
+    ids=["lines", "url", "unpadded", "hex", "hex-lines"],
+)
+def test_a_list_in_base64_or_hexadecimal_is_the_same_list(data, armour):
+    assert inspect_ima(armour(data)).document() == inspect_ima(data).document()
 
 
 @pytest.mark.parametrize("bank", ["sha256", "sha384", "sha512"])
