@@ -29,6 +29,8 @@ _MOST_UNREADABLE: Final = 10_000
 """Lines that cannot be read, behind which nothing more is looked at."""
 _MOST_JOINED: Final = 16 * 1024
 """Bytes of lines that are tried as one: a path has 4,096 at most (PATH_MAX), a signature 1,024 in hexadecimal."""
+_MOST_TRIED: Final = 2_000
+"""Times that lines of one list are tried as one: each costs up to a fifteenth of a millisecond, and a list has 8 MiB."""
 _BEGINS: Final = re.compile(rb" *\d{1,2} [0-9a-fA-F]{40}")
 """How an entry begins: what looks so is never the rest of a path."""
 _DIGEST_FIELDS: Final = frozenset({"d-ng", "d-ngv2", "d-modsig"})
@@ -59,13 +61,14 @@ def parse_ascii(data: bytes, entries: list[ImaEntry]) -> tuple[int, Malformed | 
 class _Reader:
     """Turns lines into entries, and keeps the lines that may be the beginning of an entry whose path has line feeds."""
 
-    __slots__ = ("begun", "entries", "faults", "of_begun", "size")
+    __slots__ = ("begun", "entries", "faults", "of_begun", "size", "tried")
 
     def __init__(self, entries: list[ImaEntry], size: int) -> None:
         self.entries = entries
         self.size = size
         self.faults: list[Malformed] = []
         self.begun = b""
+        self.tried = 0
         self.of_begun = (0, 0)
         """How many entries and how many faults the beginning made by itself."""
 
@@ -92,8 +95,9 @@ class _Reader:
         """Take a line as the rest of a path, if the template hash proves that it is; return whether it did."""
         whole = self.begun + b"\n" + line
         made, refused = self.of_begun
-        if not self.begun or len(whole) > _MOST_JOINED:
+        if not self.begun or len(whole) > _MOST_JOINED or self.tried >= _MOST_TRIED:
             return False
+        self.tried += 1
         try:
             entry = _entry(len(self.entries) - made, at, whole, self.size)
         except Malformed:

@@ -411,3 +411,12 @@ def test_a_hundred_thousand_entries_are_read_checked_and_replayed_in_two_seconds
     # Half of the entries in half of the time: the bound on bytes does not let 100,000 with such paths into one message.
     assert time.process_time() - start < 1.0
     assert (mismatches, len(last)) == ((), 32)
+
+
+def test_e06_paths_with_line_feeds_are_put_together_so_often_and_no_oftener(monkeypatch):
+    """Each line of such a path is tried with all those before it: eight megabytes of them took four minutes."""
+    text = line("/a\nb\nc") + line("/d\ne")
+
+    assert [entry.path for entry in parse_ima(text).entries] == [b"/a\nb\nc", b"/d\ne"]
+    monkeypatch.setattr("attestd.tpm.imaascii._MOST_TRIED", 2)
+    assert refused(text) == "ima-line"
