@@ -9,7 +9,7 @@ import pytest
 
 from attestd.cli.artefacts import Image, collect_files
 from attestd.cli.failures import CommandFailed
-from attestd.reference.archive import tar_members
+from attestd.reference.archive import initramfs_members, tar_members
 from attestd.reference.extents import indirect_map
 from attestd.reference.files import ArtefactRefused, Kind, Member, PlaceFiles, Wish, collect, follow
 from file_trees import SCRIPT, image, needs_mke2fs, tree
@@ -95,3 +95,48 @@ def test_a_sparse_member_of_a_pax_archive_is_not_taken_for_a_plain_file(key: str
     with pytest.raises(ArtefactRefused) as refusal:
         list(tar_members(packed))
     assert refusal.value.code == "archive-sparse"
+
+
+def newc(name: bytes, *, length: int | None = None) -> bytes:
+    """Return one member of a cpio archive without content, whose name is as long as is said."""
+    fields = [1, 0o100755, 0, 0, 1, 0, 0, 0, 0, 0, 0, len(name) + 1 if length is None else length, 0]
+    head = b"070701" + b"".join(b"%08X" % one for one in fields) + name + b"\0"
+    return head + bytes(-len(head) % 4)
+
+
+@pytest.mark.parametrize("length", [0, 4098, 0xFFFF_FFFF])
+def test_e06_a_name_of_a_cpio_archive_has_a_length_that_a_path_can_have(length: int) -> None:
+    with pytest.raises(ArtefactRefused) as refusal:
+        list(initramfs_members(io.BytesIO(newc(b"a" * 4100, length=length) + bytes(8192))))
+    assert refusal.value.code == "archive-malformed"
+
+
+def test_e06_a_cpio_archive_of_too_many_members_is_refused_and_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("attestd.reference.archive.MAX_ARTEFACT_FILES", 2)
+    with pytest.raises(ArtefactRefused) as refusal:
+        list(initramfs_members(io.BytesIO(b"".join(newc(b"f%d" % number) for number in range(3)))))
+    assert refusal.value.code == "artefact-files"
+
+
+def test_e06_a_tar_archive_whose_member_is_larger_than_all_that_is_read_is_refused_at_its_header() -> None:
+    header = bytearray(tarfile.TarInfo("bin/x").tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = b"\x80" + (2**60).to_bytes(11, "big")
+    header[148:156] = b"%06o\0 " % (sum(header[:148]) + sum(header[156:]) + 8 * 32)
+    with pytest.raises(ArtefactRefused) as refusal:
+        list(tar_members(io.BytesIO(bytes(header))))
+    assert refusal.value.code == "archive-malformed"
+
+
+@needs_mke2fs
+def test_an_encrypted_file_of_an_image_is_a_finding_and_in_no_list(tmp_path: Path) -> None:
+    path = image(tmp_path / "x.img", tree(tmp_path / "tree", {"bin/sh": SCRIPT}), "-t", "ext2", "-b", "1024", size="2M")
+    data = bytearray(path.read_bytes())
+    table, size = struct.unpack_from("<I", data, 2048 + 8)[0] * BLOCK, struct.unpack_from("<H", data, 1024 + 0x58)[0]
+    places = [table + number * size for number in range(11, 40)]
+    (place,) = [at for at in places if struct.unpack_from("<H", data, at)[0] & 0xF000 == 0x8000]
+    assert [one.path for one in collect_files([path]).paths] == ["/bin/sh"]
+    struct.pack_into("<I", data, place + 0x20, struct.unpack_from("<I", data, place + 0x20)[0] | 0x800)
+    path.write_bytes(data)
+    found = collect_files([path])
+    assert found.paths == ()
+    assert [(one.code, one.path) for one in found.findings] == [("file-encrypted", "/bin/sh")]
