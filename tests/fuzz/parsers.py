@@ -52,6 +52,7 @@ EXEMPT: Final[Mapping[str, str]] = {
     "attestd.reference.style:is_shim": _PART,
     "attestd.reference.style:is_systemd_boot": _PART,
     "attestd.reference.uki:is_unified": _PART,
+    "attestd.tpm.guid:guid_text": _WRITES,
     "attestd_pki.development:DevelopmentBackend.from_pem": _OWN,
     "attestd_agent.record:Record.keep_anchor": _WRITES,
     "attestd_agent.tpm_connection:Connection.parse": _OWN,

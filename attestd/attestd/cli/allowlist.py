@@ -12,7 +12,7 @@ import typer
 from attestd.cli.answer import answer, show_line, show_table
 from attestd.cli.drafts import Output, read_profile, require_free, write_new
 from attestd.cli.failures import CommandFailed
-from attestd.cli.options import Json
+from attestd.cli.options import Json, existing_file
 from attestd.cli.text import counted, next_step
 
 if TYPE_CHECKING:
@@ -48,12 +48,7 @@ def files(
     output: Output,
     onto: Annotated[
         Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            help="A profile to add the files to: its next version is written, its comments stay.",
-            show_default=False,
-        ),
+        existing_file("A profile to add the files to: its next version is written, its comments stay."),
     ] = None,
     replace: Annotated[
         bool,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import typer
 
 from attestd.cli.inspect_files import Given, Shown, Subject, files_of, instant, profile_in, read, report, store_of
-from attestd.cli.options import Json
+from attestd.cli.options import Json, existing_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,23 +26,14 @@ commands = typer.Typer(
 )
 Anchors = Annotated[
     list[Path] | None,
-    typer.Option(
+    existing_file(
+        "A bundle of authorities (PEM or DER); its self-signed certificates are the anchors. May be repeated.",
         "--anchors",
-        exists=True,
-        dir_okay=False,
-        help="A bundle of authorities (PEM or DER); its self-signed certificates are the anchors. May be repeated.",
-        show_default=False,
     ),
 ]
 VerifierKey = Annotated[
     Path | None,
-    typer.Option(
-        "--key",
-        exists=True,
-        dir_okay=False,
-        help="The signer's public key: a JWK or a set of them, PEM, DER or COSE_Key.",
-        show_default=False,
-    ),
+    existing_file("The signer's public key: a JWK or a set of them, PEM, DER or COSE_Key.", "--key"),
 ]
 At = Annotated[
     str, typer.Option("--at", help="The instant to judge validity at: 2026-11-22 or unix seconds.", show_default="now")
@@ -54,21 +45,11 @@ def eventlog(
     file: Subject,
     pcrs: Annotated[
         Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            help='Register values to explain: {"sha256": {"0": "hex", …}}.',
-            show_default=False,
-        ),
+        existing_file('Register values to explain: {"sha256": {"0": "hex", …}}.'),
     ] = None,
     then: Annotated[
         Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            help="What the running system measured behind it: systemd's tpm2-measure.log.",
-            show_default=False,
-        ),
+        existing_file("What the running system measured behind it: systemd's tpm2-measure.log."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -187,7 +168,7 @@ def evidence(
     ],
     profile: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="A profile in YAML to hold it against.", show_default=False),
+        existing_file("A profile in YAML to hold it against."),
     ] = None,
     anchors: Anchors = None,
     at: At = "",

@@ -8,7 +8,7 @@ import typer
 from attestd.cli.answer import answer, show_line
 from attestd.cli.drafts import Output, read_profile, require_free, write_new
 from attestd.cli.failures import CommandFailed
-from attestd.cli.options import Json
+from attestd.cli.options import Json, existing_file
 from attestd.cli.text import counted, next_step
 
 if TYPE_CHECKING:
@@ -27,33 +27,17 @@ _Manifests = Annotated[
 ]
 _Logs = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--support-log",
-        exists=True,
-        dir_okay=False,
-        help="A support log (.rimel) that a manifest lists. May be repeated; in the order of the boot.",
-        show_default=False,
+    existing_file(
+        "A support log (.rimel) that a manifest lists. May be repeated; in the order of the boot.", "--support-log"
     ),
 ]
 _Anchors = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--anchors",
-        exists=True,
-        dir_okay=False,
-        help="Authorities (PEM or DER) that may vouch for a maker. May be repeated.",
-        show_default=False,
-    ),
+    existing_file("Authorities (PEM or DER) that may vouch for a maker. May be repeated.", "--anchors"),
 ]
 _Keys = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--key",
-        exists=True,
-        dir_okay=False,
-        help="A maker's public key: JWK, PEM, DER or COSE_Key. May be repeated.",
-        show_default=False,
-    ),
+    existing_file("A maker's public key: JWK, PEM, DER or COSE_Key. May be repeated.", "--key"),
 ]
 
 
@@ -69,7 +53,7 @@ def import_(
     ] = False,
     onto: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="A profile that the values are added to.", show_default=False),
+        existing_file("A profile that the values are added to."),
     ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="With --onto: what manifests speak of accepts nothing else any longer.")

@@ -3,7 +3,7 @@
 import re
 import shlex
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -22,6 +22,11 @@ def wants_json(context: typer.Context) -> bool:
     return bool(context.meta.get(_JSON, False))
 
 
+def existing_file(help: str, *names: str) -> Any:
+    """Return the option that names a file which is there; without `names` it is called as its parameter."""
+    return typer.Option(*names, exists=True, dir_okay=False, help=help, show_default=False)
+
+
 Directory = Annotated[
     Path | None,
     typer.Option(
@@ -35,13 +40,10 @@ Directory = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.", callback=_remember_json)]
 Key = Annotated[
     Path | None,
-    typer.Option(
-        "--key",
-        help="Your SSH private key, or the public half of one that an agent or a security key holds; "
+    existing_file(
+        "Your SSH private key, or the public half of one that an agent or a security key holds; "
         "default: the development operator's.",
-        show_default=False,
-        exists=True,
-        dir_okay=False,
+        "--key",
     ),
 ]
 

@@ -15,7 +15,7 @@ import typer
 from attestd.cli.answer import answer, show_line, show_table
 from attestd.cli.drafts import read_profile, require_free, write_new
 from attestd.cli.failures import CommandFailed
-from attestd.cli.options import Json
+from attestd.cli.options import Json, existing_file
 from attestd.cli.text import next_step
 
 if TYPE_CHECKING:
@@ -57,26 +57,20 @@ _TABLE_BYTES: Final = 2 << 20
 """Bytes of a disk that a partition table can lie in: 256 entries of 4 KiB, and what is before them."""
 
 
-def _file(help: str) -> Any:
-    return typer.Option(exists=True, dir_okay=False, help=help, show_default=False)
-
-
 def _keys(help: str) -> Any:
     return typer.Option(help=help, metavar="[GUID:]FILE", show_default=False)
 
 
 def predict(
-    unified: Annotated[
-        Path | None, typer.Option("--uki", exists=True, dir_okay=False, help="A unified kernel image.")
-    ] = None,
+    unified: Annotated[Path | None, existing_file("A unified kernel image.", "--uki")] = None,
     loader: Annotated[
-        Path | None, _file("What firmware starts: shim, a boot loader. Default: the kernel image itself.")
+        Path | None, existing_file("What firmware starts: shim, a boot loader. Default: the kernel image itself.")
     ] = None,
     applications: Annotated[
         list[Path] | None,
         typer.Option("--application", help="What is started after it, in order: GRUB. May be repeated."),
     ] = None,
-    kernel: Annotated[Path | None, _file("A kernel that is not in a unified image.")] = None,
+    kernel: Annotated[Path | None, existing_file("A kernel that is not in a unified image.")] = None,
     initrds: Annotated[
         list[Path] | None, typer.Option("--initrd", help="Its initial ramdisk; for GRUB, several in order.")
     ] = None,
@@ -87,12 +81,12 @@ def predict(
     commands: Annotated[
         list[str] | None, typer.Option("--grub-command", help="A further command that GRUB runs. May be repeated.")
     ] = None,
-    loader_conf: Annotated[Path | None, _file("The loader.conf of systemd-boot.")] = None,
+    loader_conf: Annotated[Path | None, existing_file("The loader.conf of systemd-boot.")] = None,
     boot_loader: Annotated[
         Loader | None, typer.Option(help="Who starts the kernel; default: told by the files.")
     ] = None,
-    disk: Annotated[Path | None, _file("The disk's image, for its partition table.")] = None,
-    gpt: Annotated[Path | None, _file("The partition table alone, as sgdisk --backup writes it.")] = None,
+    disk: Annotated[Path | None, existing_file("The disk's image, for its partition table.")] = None,
+    gpt: Annotated[Path | None, existing_file("The partition table alone, as sgdisk --backup writes it.")] = None,
     pk: Annotated[list[str] | None, _keys("The platform key: lists (.esl), an update (.auth), a certificate.")] = None,
     kek: Annotated[list[str] | None, _keys("The key exchange keys. All of these may be repeated.")] = None,
     db: Annotated[list[str] | None, _keys("What may boot; a certificate or digests need their owner's GUID.")] = None,
@@ -113,7 +107,7 @@ def predict(
         ),
     ] = None,
     onto: Annotated[
-        Path | None, _file("A profile to add the values to: its next version is written, its comments stay.")
+        Path | None, existing_file("A profile to add the values to: its next version is written, its comments stay.")
     ] = None,
     replace: Annotated[
         bool,
