@@ -22,6 +22,8 @@ _TEMPLATES: Final = frozenset({"ima", "ima-ng", "ima-ngv2", "ima-sig", "ima-sigv
 
 No digest covers a template's name. Under a free format an attacker would choose which field is read as the path.
 """
+_made: Final = tuple.__new__
+"""What a named tuple's constructor ends in, without the call before it."""
 OPAQUE: Final = "opaque"
 """In place of a digest algorithm: an entry that says nothing about a file."""
 _AGGREGATE: Final = b"boot_aggregate"
@@ -153,13 +155,12 @@ def _aggregate(entry: ImaEntry, pcrs: Mapping[int, bytes], handed_over: Mapping[
 
 
 def _entries(confirmed: Iterable[ImaEntry], offset: int) -> Iterable[RuntimeEntry]:
-    for entry in confirmed:
+    for index, pcr, template_digest, template, _, _, path, file_digest, violation in confirmed:
         # What a violation says of its file was never extended, and another register's entries are not in PCR 10.
-        if entry.violation or entry.pcr != IMA_PCR:
+        if violation or pcr != IMA_PCR:
             continue
-        number = offset + entry.index
-        if entry.file_digest is None or entry.path is None or entry.template not in _TEMPLATES:
+        if file_digest is None or path is None or template not in _TEMPLATES:
             # No profile can accept the algorithm's name, and appraisal excludes no such entry.
-            yield RuntimeEntry(number, b"template " + entry.template.encode(), OPAQUE, entry.template_digest)
+            yield RuntimeEntry(offset + index, b"template " + template.encode(), OPAQUE, template_digest)
         else:
-            yield RuntimeEntry(number, entry.path, *entry.file_digest)
+            yield _made(RuntimeEntry, (offset + index, path, *file_digest))

@@ -184,13 +184,14 @@ def replay(
     stated = padded or bank == "sha1"
     yield value
     for entry in runtime.entries:
-        if entry.pcr == pcr:
-            if entry.violation:
+        _, register, template_digest, template, data, _, _, _, violation = entry
+        if register == pcr:
+            if violation:
                 digest = ones
             elif stated:
-                digest = entry.template_digest + filler
+                digest = template_digest + filler
             else:
-                digest = new(entry.data if entry.template != LEGACY else hashed_data(entry)).digest()
+                digest = new(data if template != LEGACY else hashed_data(entry)).digest()
             value = new(value + digest).digest()
         yield value
 
@@ -206,7 +207,7 @@ def prefix_length(
     conventions = (False, True) if padded and any(entry.violation for entry in runtime.entries) else (False,)
     for whole_ones in conventions:
         values = replay(runtime, bank, padded=padded, whole_ones=whole_ones, start=start)
-        found = next((count for count, value in enumerate(values) if value == target), None)
-        if found is not None:
-            return found
+        for count, value in enumerate(values):
+            if value == target:
+                return count
     return None

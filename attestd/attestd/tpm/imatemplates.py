@@ -44,6 +44,8 @@ _MAX_ALGORITHM_NAME: Final = 32
 """Bytes; the kernel's longest is "streebog256", with "verity:" before it."""
 
 FileDigest = tuple[str, bytes]
+_made: Final = tuple.__new__
+"""What a named tuple's constructor ends in, without the call before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +187,7 @@ def build_entry(
     violation = digest == _VIOLATION if len(digest) == SHA1_SIZE else not any(digest)
     path = path_of(template, fields)
     file_digest = None if violation else file_digest_of(template, fields)
-    return ImaEntry(index, pcr, digest, template.name, data, fields, path, file_digest, violation)
+    return _made(ImaEntry, (index, pcr, digest, template.name, data, fields, path, file_digest, violation))
 
 
 def hashed_data(entry: ImaEntry) -> bytes:
