@@ -23,11 +23,11 @@ from attestd.errors import Refused
 from attestd.evidence.ak import check_attestation_key
 from attestd.evidence.prove import ProvedEvidence, gather
 from attestd.evidence.quote import AuthenticQuote, authenticate_quote, check_pcr_values
-from attestd.evidence.types import EkIdentity
 from attestd.protocol.messages import PcrValue, SignedAttest
 from attestd.protocol.reasons import Reason
 from attestd.services.context import Verifier
 from attestd.services.memory import Memory
+from attestd.services.recall import identity_of
 from attestd.store import log
 from attestd.store.errors import StoreError
 from attestd.store.kept import KeptProof
@@ -93,7 +93,7 @@ class Hindsight:
         except (Refused, Malformed):  # the record is believed as far as the device's signature goes
             return Untold("evidence-unsound")
         proved = gather(
-            _identity(row),
+            identity_of(row),
             quote,
             attest=row.attest,
             pcrs=pcrs,
@@ -201,15 +201,6 @@ class Hindsight:
 
 def _opinion(result: AttestationResult, profile: Profile | None) -> Opinion:
     return Opinion(result.tier, result.findings, profile)
-
-
-def _identity(row: KeptProof) -> EkIdentity:
-    return EkIdentity(
-        device_id=row.device_id,
-        manufacturer=row.manufacturer or "",
-        model=row.model or "",
-        certificate_sha256=row.ek_certificate_sha256,
-    )
 
 
 def _digest_in(verdict: object) -> bytes | None:

@@ -20,6 +20,7 @@ from attestd.services.judge import remembered_pcrs
 from attestd.services.records import runtime_verdict
 from attestd.store import Connection, devices, log
 from attestd.store.devices import EvidenceRecord
+from attestd.store.kept import KeptProof
 from attestd.store.routine import RoutineRow
 from attestd.tpm.algorithms import DIGEST_SIZES
 
@@ -59,7 +60,7 @@ def recall(
     if stored is None and known is None and not request.pcrs:
         stored = devices.load_evidence(connection, row.device_id)
     proved = gather(
-        _identity(row),
+        identity_of(row),
         quote,
         attest=request.quote.attest,
         pcrs=_registers(verifier, row, request, quote, known=known, stored=stored),
@@ -72,7 +73,8 @@ def recall(
     return Recalled(proved, judges)
 
 
-def _identity(row: RoutineRow) -> EkIdentity:
+def identity_of(row: RoutineRow | KeptProof) -> EkIdentity:
+    """Return the identity under which a device was enrolled: it is not proved again, its attestation key is."""
     return EkIdentity(
         device_id=row.device_id,
         manufacturer=row.manufacturer or "",
