@@ -84,3 +84,8 @@ def test_e06_events_that_hold_much_are_not_remembered() -> None:
     assert _remembered.cache_info().currsize == kept
     facts_of([*(crowd(number, EVENT_MEMO_PARTS) for number in range(50)), *honest_boot()])
     assert _remembered.cache_info().currsize == kept + 50
+
+
+@pytest.mark.parametrize("kind", [T.EFI_VARIABLE_BOOT, T.EFI_VARIABLE_BOOT2])
+def test_e06_a_boot_variable_of_no_bytes_is_an_event_that_nobody_understands(kind: T) -> None:
+    assert last_in(1, event(1, kind, b"")).claim == "unknown-event"
