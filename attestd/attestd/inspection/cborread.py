@@ -43,17 +43,25 @@ def read_cbor(data: bytes) -> Any:
     return value
 
 
-def read_cbor_sequence(data: bytes) -> list[Any]:
-    """Return the items that fill `data` one after the other (RFC 8742). *Raises* as `read_cbor`."""
-    if len(data) > INSPECTED_DOCUMENT:
-        raise InspectionRefused("cbor-size", f"a CBOR sequence of {len(data)} bytes")
-    reader = _Reader(data)
-    found = []
-    while reader.position < len(data):
-        value = reader.item(0)
-        if value is _BREAK:
-            raise _malformed("an end where an item should be")
-        found.append(value)
+def read_cbor_sequence(*parts: bytes) -> list[Any]:
+    """Return the items that fill each part one after the other (RFC 8742). *Raises* as `read_cbor`.
+
+    All parts together have the bounds of one document.
+    """
+    size = sum(map(len, parts))
+    if size > INSPECTED_DOCUMENT:
+        raise InspectionRefused("cbor-size", f"a CBOR sequence of {size} bytes")
+    found: list[Any] = []
+    items = 0
+    for data in parts:
+        reader = _Reader(data)
+        reader.items = items
+        while reader.position < len(data):
+            value = reader.item(0)
+            if value is _BREAK:
+                raise _malformed("an end where an item should be")
+            found.append(value)
+        items = reader.items
     return found
 
 

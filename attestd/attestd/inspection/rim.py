@@ -105,7 +105,7 @@ def read_rim(data: bytes, authorities: Authorities, *, at: int) -> RimReport:
     if len(data) > INSPECTED_DOCUMENT:
         raise InspectionRefused("rim-size", f"a manifest of {len(data)} bytes")
     if _USWID in data:
-        return RimReport("uswid", (), (_UNSIGNED,), None, tuple(_several(_embedded(data))))
+        return RimReport("uswid", (), (_UNSIGNED,), None, tuple(_several(read_cbor_sequence(*_embedded(data)))))
     if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         return _swid(data, authorities, at=at)
     items = read_cbor_sequence(data) or [read_cbor(data)]
@@ -145,18 +145,18 @@ def _bare(item: Any) -> Any:
     return item.value if isinstance(item, Tag) else item
 
 
-def _embedded(data: bytes) -> Iterator[Any]:
-    """Yield what all uSWIDs in a firmware image, or in a part of one, hold."""
+def _embedded(data: bytes) -> Iterator[bytes]:
+    """Yield the CBOR of all uSWIDs in a firmware image, or in a part of one."""
     start = data.find(_USWID)
     for _ in range(_MOST_EMBEDDED):
         if start < 0:
             return
-        yield from _uswid(data[start:])
+        yield _uswid(data[start:])
         start = data.find(_USWID, start + len(_USWID))
 
 
-def _uswid(data: bytes) -> list[Any]:
-    """Read the header (magic, version, size of header and payload, flags from version 2 on) and the CBOR behind it."""
+def _uswid(data: bytes) -> bytes:
+    """Read the header (magic, version, size of header and payload, flags from version 2 on) and return the CBOR behind it."""
     version, header = data[16] if len(data) > 23 else 0, int.from_bytes(data[17:19], "little")
     size = int.from_bytes(data[19:23], "little")
     if not 1 <= version <= 4 or header < 23 or len(data) < header + size:
@@ -164,7 +164,7 @@ def _uswid(data: bytes) -> list[Any]:
     payload = data[header : header + size]
     if version >= 2 and header > 23 and data[23] & _COMPRESSED:
         payload = _unpacked(payload, lzma_=version >= 3 and header > 24 and data[24] == _LZMA)
-    return read_cbor_sequence(payload)
+    return payload
 
 
 def _unpacked(payload: bytes, *, lzma_: bool) -> bytes:

@@ -297,6 +297,15 @@ def test_e06_a_uswid_that_grows_beyond_all_bounds_is_refused(pack):
     assert refusal_of(lambda: inspect_rim(data, None, at=AT)) == "rim-size"
 
 
+def test_e06_many_uswids_have_the_bounds_of_one_manifest_together():
+    files = [{24: "f"}] * 30_000
+    one = uswid(zlib.compress(cbor2.dumps({0: "t", 1: "n", 6: {17: files}})), version=2, more=b"\1")
+
+    assert len(inspect_rim(one, None, at=AT).tags) == 1
+    assert refusal_of(lambda: inspect_rim(one * 8, None, at=AT)) == "cbor-malformed"  # too many items
+    assert refusal_of(lambda: inspect_rim(one * 16, None, at=AT)) == "cbor-size"
+
+
 def test_what_a_coswid_says_of_its_software_is_shown():
     assert inspect_rim(cbor2.dumps(COSWID), None, at=AT).document()["meta"] == {
         "colloquial-version": "96.00",
