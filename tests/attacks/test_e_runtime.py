@@ -33,10 +33,13 @@ def allowing(*digests: bytes, check: str = "required") -> str:
     return f"runtime:\n  check: {check}\n  allow:\n    /bin/app: [{listed}]\n"
 
 
-def measure(chip: SoftChip, path: bytes, digest: bytes, algorithm: bytes = b"sha256") -> bytes:
-    """Return one entry of the kernel's list after extending PCR 10 by it."""
-    entry = ima_entry(path, file_digest=digest, algorithm=algorithm)
-    data = entry[4 + 20 + 4 + len(b"ima-ng") + 4 :]
+def measure(
+    chip: SoftChip, path: bytes, digest: bytes, algorithm: bytes = b"sha256", *, buffer: bytes | None = None
+) -> bytes:
+    """Return one entry of the kernel's list, of a file or of a buffer, after extending PCR 10 by it."""
+    template, extra = (b"ima-ng", ()) if buffer is None else (b"ima-buf", (buffer,))
+    entry = ima_entry(path, file_digest=digest, algorithm=algorithm, template=template, extra=extra)
+    data = entry[4 + 20 + 4 + len(template) + 4 :]
     chip.registers[10] = hashlib.sha256(chip.registers[10] + hashlib.sha256(data).digest()).digest()
     return entry
 
@@ -162,3 +165,25 @@ def test_e08_a_whole_list_sent_again_is_held_against_what_the_kernel_was_handed(
     enrolled = fleet.enrol(chip, runtime=whole)
     again = fleet.attest(chip.attest_request(enrolled.next.nonce, pcrs=chip.values(), runtime=whole))
     assert (enrolled.state, again.state) == ("trusted", "trusted")
+
+
+KEY: Final = b"0\x82 a certificate that the owner trusts"
+PLANTED: Final = b"0\x82 a certificate that an intruder has put beside it"
+
+
+@pytest.mark.attack("E08", reason="evidence-refused")
+@pytest.mark.parametrize("added", [KEY, PLANTED], ids=["the owner's", "a planted one"])
+def test_e08_a_key_in_a_keyring_is_accepted_by_its_digest_alone(fleet: World, added: bytes) -> None:
+    """Whoever can put a key into the keyring that vouches for files can vouch for any."""
+    chip = SoftChip(fleet.now_s)
+    fleet.announce(chip)
+    known = hashlib.sha256(KEY).hexdigest()
+    fleet.activate(golden_profile(chip) + allowing(FIXED) + f'    .ima: ["sha256:{known}"]\n')
+    listed = aggregate(chip) + measure(chip, b"/bin/app", FIXED)
+    listed += measure(chip, b".ima", hashlib.sha256(added).digest(), buffer=added)
+    if added == KEY:
+        assert fleet.enrol(chip, runtime=RuntimeList(0, listed)).state == "trusted"
+        return
+    with turned_away("evidence-refused"):
+        fleet.enrol(chip, runtime=RuntimeList(0, listed))
+    assert state_of(fleet, chip) == "untrusted"
