@@ -5,6 +5,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -38,8 +39,18 @@ _KEY: Final = KeyBlob(made.sized(made.ecc_area(cert_forge.ec_key(55))), made.siz
 @cache
 def _directory() -> tuple[Path, tempfile.TemporaryDirectory[str]]:
     held = tempfile.TemporaryDirectory(prefix="attestd-fuzz-")
-    logging.getLogger("attestd_agent.keystore").addFilter(lambda record: False)
     return Path(held.name), held
+
+
+@contextmanager
+def _silent(name: str) -> Iterator[None]:
+    """Keep what a logger says to itself, for this block alone: other tests listen to it."""
+    logger, nothing = logging.getLogger(name), logging.Filter("nobody")
+    logger.addFilter(nothing)
+    try:
+        yield
+    finally:
+        logger.removeFilter(nothing)
 
 
 # --- Seeds ----------------------------------------------------------------------------------------------------------------
@@ -128,7 +139,8 @@ def _record(data: bytes) -> None:
     for name, content in (("state.json", state), ("verdict.json", verdict)):
         (directory / name).write_bytes(content)
         (directory / name).chmod(0o600)
-    each(lambda: Keystore(directory).load(), own=KeystoreRefused)
+    with _silent("attestd_agent.keystore"):
+        each(lambda: Keystore(directory).load(), own=KeystoreRefused)
     record = Record(directory, None)
     record.verdict()
     record.anchor()

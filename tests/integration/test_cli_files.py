@@ -20,8 +20,11 @@ FILES = {"/usr/bin/app": SCRIPT, "/usr/lib/x/libx.so": ELF, "/opt/ä b": b"#!x"}
 ALLOWED = {path: listed(content) for path, content in FILES.items()}
 
 
+PACKAGES = {"sfdisk": "fdisk", "objcopy": "binutils", "sha256sum": "coreutils"}
+
+
 def needs(program: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(shutil.which(program) is None, reason=f"no {program} on this machine")
+    return pytest.mark.skipif(shutil.which(program) is None, reason=f"apt-get install {PACKAGES.get(program, program)}")
 
 
 @pytest.fixture
@@ -233,7 +236,7 @@ def test_several_places_are_one_list(root, tmp_path):
 def test_a_unified_kernel_image_has_the_files_of_its_initramfs(tmp_path):
     stub = next(Path("/usr/lib/systemd/boot/efi").glob("linux*.efi.stub"), None)
     if stub is None:
-        pytest.skip("no systemd-boot-efi on this machine")
+        pytest.skip("apt-get install systemd-boot-efi")
     (tmp_path / "initrd").write_bytes(gzip.compress(cpio([executable("init")])))
     section = f".initrd={tmp_path / 'initrd'}"
     run("objcopy", "--add-section", section, "--change-section-vma", ".initrd=0x3000000", stub, tmp_path / "x.efi")
